@@ -1,0 +1,178 @@
+"""The update rules of chapters 01 to 03 in NumPy, one token at a time.
+
+Notation (the same in every chapter)
+    w      [D]           weights of a single unit
+    x, y   [D], scalar   input and label of a single unit
+    S      [Dk, Dv]      memory: reading it with a key gives a value, S.T @ k
+    q, k   [Dk]          query, key            v, o   [Dv]   value, output
+    beta   scalar        write strength; in (0, 1) usually, up to 2 allowed
+    g      scalar, [Dk]  log decay, <= 0; exp(g) is what survives one step
+
+A step takes the old state and returns the new one; it changes nothing in place.
+A scan runs a step over T tokens of one head, reads *after* each write, and returns
+(o [T, Dv], final state [Dk, Dv]). Numbers at line ends are the chapters' equations.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.floating]
+
+
+# ---------------------------------------------------------------- chapter 01: one unit
+
+
+def perceptron_step(w: Array, x: Array, y: float, lr: float = 1.0) -> Array:
+    """Rosenblatt's rule: change the weights only when the thresholded answer is wrong.
+
+    w, x [D]; y 0 or 1. Source: Rosenblatt 1958, in today's notation.
+    """
+    return w + lr * (y - float(w @ x > 0)) * x  # (1.1)
+
+
+def hebb_step(w: Array, x: Array, y: float, lr: float = 1.0) -> Array:
+    """Hebb's rule: input and output active together strengthen their connection.
+
+    w, x [D]; y scalar, the unit's activity. No error appears. Source: Hebb 1949, p. 62.
+    """
+    return w + lr * y * x  # (1.2)
+
+
+def widrow_hoff_step(w: Array, x: Array, y: float, lr: float) -> Array:
+    """The delta rule (least mean squares): correct by the error before any threshold.
+
+    w, x [D]; y scalar target. One gradient step of size lr on (y - w @ x)**2 / 2.
+    Source: Widrow and Hoff 1960.
+    """
+    return w + lr * (y - w @ x) * x  # (1.3)
+
+
+# ---------------------------------------------------------------- chapter 02: a matrix as memory
+
+
+def read(S: Array, q: Array) -> Array:
+    """What the memory answers to a query. S [Dk, Dv], q [Dk] -> o [Dv]."""
+    return S.T @ q  # (2.2)
+
+
+def hebbian_step(S: Array, k: Array, v: Array, beta: float = 1.0) -> Array:
+    """Write a pair as an outer product, whatever the memory holds already.
+
+    S [Dk, Dv], k [Dk], v [Dv] -> S [Dk, Dv]. Source: linear attention without its
+    normaliser, Katharopoulos et al. 2020, eq. 18; fast weights, Schmidhuber 1992.
+    """
+    return S + beta * np.outer(k, v)  # (2.1)
+
+
+def delta_step(S: Array, k: Array, v: Array, beta: float) -> Array:
+    """Write the difference between the value and what the key already retrieves.
+
+    S [Dk, Dv], k [Dk] of unit length, v [Dv] -> S [Dk, Dv]. beta = 1 replaces the
+    stored value, 0 leaves it. Source: Schlag et al. 2021, eq. 24; Yang et al. 2024.
+    """
+    u = beta * (v - S.T @ k)  # (2.3)
+    return S + np.outer(k, u)  # (2.4)
+
+
+# ---------------------------------------------------------------- chapter 03: learning to forget
+
+
+def decay(S: Array, g: ArrayLike) -> Array:
+    """Let the memory fade. g is the log decay: a scalar, or [Dk] for one rate per row."""
+    return np.exp(np.asarray(g))[..., None] * S  # (3.1)
+
+
+def decayed_hebbian_step(S: Array, k: Array, v: Array, g: ArrayLike, beta: float = 1.0) -> Array:
+    """Fade, then add. Fixed g: RetNet, lightning attention; g from the token: Mamba-2.
+
+    S [Dk, Dv], k [Dk], v [Dv], g scalar or [Dk] (gated linear attention) -> S [Dk, Dv].
+    Source: Sun et al. 2023 (RetNet), eq. 5-6; Dao and Gu 2024 (Mamba-2); Yang et al. 2024 (GLA).
+    """
+    return hebbian_step(decay(S, g), k, v, beta)  # (3.2)
+
+
+def gated_delta_step(S: Array, k: Array, v: Array, g: float, beta: float) -> Array:
+    """Gated DeltaNet: fade, then correct what the *faded* memory answers.
+
+    S [Dk, Dv], k [Dk] of unit length, v [Dv], g scalar -> S [Dk, Dv].
+    Source: Yang, Kautz and Hatamizadeh 2024, eq. 10 (their S is our S.T).
+    """
+    return delta_step(decay(S, g), k, v, beta)  # (3.3)
+
+
+def kda_step(S: Array, k: Array, v: Array, g: Array, beta: float) -> Array:
+    """Kimi Delta Attention: Gated DeltaNet with one decay per key channel.
+
+    S [Dk, Dv], k [Dk] of unit length, v [Dv], g [Dk] -> S [Dk, Dv]. Fading comes first:
+    with a vector g, fading and erasing do not commute. Source: Kimi Team 2025, eq. 1.
+    """
+    return delta_step(decay(S, g), k, v, beta)  # (3.4)
+
+
+# ---------------------------------------------------------------- scans over a sequence
+
+
+def hebbian_scan(
+    q: Array, k: Array, v: Array, *, scale: float = 1.0, initial_state: Array | None = None
+) -> tuple[Array, Array]:
+    """Linear attention. q, k [T, Dk], v [T, Dv] -> o [T, Dv], S [Dk, Dv]."""
+    return _scan(hebbian_step, q, k, v, {}, scale, initial_state)
+
+
+def delta_scan(
+    q: Array, k: Array, v: Array, beta: Array, *, scale: float = 1.0, initial_state: Array | None = None
+) -> tuple[Array, Array]:
+    """DeltaNet. q, k [T, Dk], v [T, Dv], beta [T] -> o [T, Dv], S [Dk, Dv]."""
+    return _scan(delta_step, q, k, v, {"beta": (beta, "T")}, scale, initial_state)
+
+
+def decayed_hebbian_scan(
+    q: Array, k: Array, v: Array, g: Array, *, scale: float = 1.0, initial_state: Array | None = None
+) -> tuple[Array, Array]:
+    """Linear attention with decay. q, k [T, Dk], v [T, Dv], g [T] or [T, Dk] -> o, S."""
+    wanted = "T" if np.ndim(g) == 1 else "T Dk"
+    return _scan(decayed_hebbian_step, q, k, v, {"g": (g, wanted)}, scale, initial_state)
+
+
+def gated_delta_scan(
+    q: Array, k: Array, v: Array, g: Array, beta: Array, *, scale: float = 1.0, initial_state: Array | None = None
+) -> tuple[Array, Array]:
+    """Gated DeltaNet. q, k [T, Dk], v [T, Dv], g, beta [T] -> o [T, Dv], S [Dk, Dv]."""
+    return _scan(gated_delta_step, q, k, v, {"g": (g, "T"), "beta": (beta, "T")}, scale, initial_state)
+
+
+def kda_scan(
+    q: Array, k: Array, v: Array, g: Array, beta: Array, *, scale: float = 1.0, initial_state: Array | None = None
+) -> tuple[Array, Array]:
+    """Kimi Delta Attention. q, k, g [T, Dk], v [T, Dv], beta [T] -> o [T, Dv], S [Dk, Dv]."""
+    return _scan(kda_step, q, k, v, {"g": (g, "T Dk"), "beta": (beta, "T")}, scale, initial_state)
+
+
+def _scan(step: Callable[..., Array], q, k, v, extras, scale, initial_state) -> tuple[Array, Array]:
+    """Run one step per token; extras maps an argument's name to (array, wanted axes)."""
+    sizes = _check({"q": (q, "T Dk"), "k": (k, "T Dk"), "v": (v, "T Dv"), **extras})
+    if "g" in extras and np.any(np.asarray(extras["g"][0]) > 0):
+        raise ValueError("g: a log decay must be <= 0, got a positive value (did you pass exp(g)?)")
+    S = np.zeros((sizes["Dk"], sizes["Dv"])) if initial_state is None else np.array(initial_state, dtype=float)
+    if S.shape != (sizes["Dk"], sizes["Dv"]):
+        raise ValueError(f"initial_state: expected [Dk, Dv] = {(sizes['Dk'], sizes['Dv'])}, got {S.shape}")
+    o = np.empty((sizes["T"], sizes["Dv"]))
+    for t in range(sizes["T"]):
+        S = step(S, k[t], v[t], **{name: array[t] for name, (array, _) in extras.items()})
+        o[t] = scale * read(S, q[t])
+    return o, S
+
+
+def _check(arguments: dict[str, tuple[Array, str]]) -> dict[str, int]:
+    """Bind axis names to sizes; a shape that does not fit is named with what was expected."""
+    sizes: dict[str, int] = {}
+    for name, (array, axes) in arguments.items():
+        shape, letters = np.shape(array), axes.split()
+        fits = len(shape) == len(letters)
+        fits = fits and all(sizes.setdefault(axis, n) == n for axis, n in zip(letters, shape, strict=True))
+        if not fits:
+            known = ", ".join(f"{axis}={n}" for axis, n in sizes.items())
+            raise ValueError(f"{name}: expected axes [{', '.join(letters)}], got shape {shape} (so far {known})")
+    return sizes

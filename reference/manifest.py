@@ -1,0 +1,62 @@
+"""Read book.yml, the one place that says which chapters the book has."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Chapter(NamedTuple):
+    name: str
+    title: str
+    question: str
+    needs: list[str]
+    minutes: float
+
+    @property
+    def number(self) -> int:
+        return int(self.name.split("_", 1)[0])
+
+    @property
+    def notebook(self) -> Path:
+        return ROOT / "chapters" / f"{self.name}.ipynb"
+
+    @property
+    def text(self) -> Path:
+        return ROOT / "chapters" / "text" / f"{self.name}.md"
+
+
+class Planned(NamedTuple):
+    number: int
+    title: str
+    question: str
+
+
+class Manifest(NamedTuple):
+    title: str
+    subtitle: str
+    authors: list[str]
+    chapters: list[Chapter]
+    planned: list[Planned]
+    appendices: list[str]
+
+
+def read_manifest(path: Path = ROOT / "book.yml") -> Manifest:
+    """Return the manifest; a missing or unknown field is a ValueError that names it."""
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    fields = _checked(Manifest, data, "book.yml")
+    fields["chapters"] = [Chapter(**_checked(Chapter, c, f"chapter {c.get('name')}")) for c in fields["chapters"]]
+    fields["planned"] = [Planned(**_checked(Planned, p, f"planned {p.get('title')}")) for p in fields["planned"]]
+    return Manifest(**fields)
+
+
+def _checked(kind: Any, data: dict[str, Any], where: str) -> dict[str, Any]:
+    for field in kind._fields:
+        if field not in data:
+            raise ValueError(f"{where}: the field {field!r} is missing")
+    for field in data:
+        if field not in kind._fields:
+            raise ValueError(f"{where}: unknown field {field!r}; known are {', '.join(kind._fields)}")
+    return dict(data)

@@ -1,0 +1,44 @@
+"""book.yml and what lies in chapters/ are the same book."""
+
+import pytest
+from tests.book.rules import BOOK
+
+from reference.manifest import ROOT, read_manifest
+
+
+def test_every_chapter_in_the_manifest_exists_in_both_forms():
+    for chapter in BOOK.chapters:
+        for path in (chapter.notebook, chapter.text):
+            assert path.exists(), f"book.yml names {chapter.name}, but {path.relative_to(ROOT)} is missing"
+
+
+def test_every_notebook_is_in_the_manifest():
+    names = {chapter.name for chapter in BOOK.chapters}
+    for path in [*(ROOT / "chapters").glob("*.ipynb"), *(ROOT / "chapters" / "text").glob("*.md")]:
+        assert path.stem in names, f"{path.relative_to(ROOT)} is not in book.yml: add it under chapters, in its place"
+
+
+def test_chapters_are_in_order_and_none_is_both_written_and_planned():
+    numbers = [chapter.number for chapter in BOOK.chapters]
+    assert numbers == sorted(set(numbers)), f"chapters in book.yml are out of order or doubled: {numbers}"
+    assert not set(numbers) & {p.number for p in BOOK.planned}, "a written chapter is still listed as planned"
+
+
+def test_every_appendix_exists_and_is_listed():
+    listed = {f"{name}.md" for name in BOOK.appendices}
+    assert listed == {path.name for path in (ROOT / "appendix").glob("*.md")}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("minutes: 3\n", "", 1), "the field 'minutes' is missing"),
+        (("minutes: 3\n", "minutes: 3\n    colour: red\n", 1), "unknown field 'colour'"),
+        (("appendices:", "apendices:", 1), "the field 'appendices' is missing"),
+    ],
+)
+def test_a_mistake_in_the_manifest_is_named(tmp_path, change, sentence):
+    path = tmp_path / "book.yml"
+    path.write_text((ROOT / "book.yml").read_text(encoding="utf-8").replace(*change), encoding="utf-8")
+    with pytest.raises(ValueError, match=sentence):
+        read_manifest(path)

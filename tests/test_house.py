@@ -1,0 +1,129 @@
+"""The house rules that a reader relies on: which way imports go, how long a file is, one home per name."""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from reference.manifest import ROOT, read_manifest
+
+REFERENCE = ROOT / "reference"
+FILES = sorted(REFERENCE.rglob("*.py"))
+TAG = re.compile(r"\((\d+\.\d+)\)")
+# A module may import only from lower ranks (or from its own package). The longest matching name counts.
+RANKS = {
+    "files": 0,
+    "manifest": 0,
+    "equations": 0,
+    "ops": 1,
+    "layers": 2,
+    "config": 3,
+    "cache": 3,
+    "model": 4,
+    "generate": 5,
+    "checkpoints": 5,
+    "train": 5,
+    "distributed": 6,
+    "costs": 5,
+    "tasks": 5,
+    "corpus": 5,
+    "experiments": 6,
+    "plotting": 6,
+    "checks": 6,
+    "notebook": 7,
+    "doctor": 7,
+    "__main__": 8,
+    "__init__": 8,
+}
+
+
+def home(path: Path) -> str:
+    parts = path.relative_to(REFERENCE).with_suffix("").parts
+    return parts[0]
+
+
+def imported_homes(path: Path) -> set[str]:
+    homes = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports from the top (reference....), not relative ones"
+            names = [f"{node.module}.{a.name}" for a in node.names]
+        homes |= {name.split(".")[1] for name in names if name.startswith("reference.")}
+    return homes
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    own = home(path)
+    assert own in RANKS, f"{path.name}: give reference/{own} a rank in tests/test_house.py"
+    for other in imported_homes(path) & RANKS.keys() - {own}:
+        assert RANKS[other] < RANKS[own], f"reference/{own} (rank {RANKS[own]}) must not import {other} ({RANKS[other]})"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_can_be_read_in_one_sitting(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= 300, f"{path.relative_to(ROOT)} has {lines} lines: it is two files"
+
+
+def public_functions(path: Path) -> list[str]:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    kinds = ast.FunctionDef | ast.ClassDef
+    return [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def test_one_definition_per_public_name():
+    homes = Counter()
+    where: dict[str, list[str]] = {}
+    for path in FILES:
+        if home(path) == "checks" and path.stem.startswith("ch"):
+            continue  # checks are registered by number, their function names are private to a module
+        for name in public_functions(path):
+            homes[name] += 1
+            where.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    twice = {name: where[name] for name, n in homes.items() if n > 1 and name != "main"}
+    assert not twice, f"defined more than once: {twice}"
+
+
+@pytest.mark.parametrize("chapter", read_manifest().chapters, ids=lambda c: c.name)
+def test_a_chapter_defines_nothing_that_reference_defines(chapter):
+    ours = {name for path in FILES for name in public_functions(path)}
+    for cell in nbformat.read(chapter.notebook, as_version=4).cells:
+        if cell.cell_type == "code":
+            defined = set(re.findall(r"^\s*(?:def|class) (\w+)", cell.source, re.M))
+            assert not defined & ours, f"{chapter.name} redefines {defined & ours}; import it from reference"
+
+
+def chapter_tags() -> dict[int, list[str]]:
+    tags: dict[int, list[str]] = {}
+    for chapter in read_manifest().chapters:
+        cells = nbformat.read(chapter.notebook, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        tags[chapter.number] = re.findall(r"\\tag\{(\d+\.\d+)\}", text)
+    return tags
+
+
+def test_every_equation_number_in_the_code_is_an_equation_of_a_chapter():
+    known = {tag for tags in chapter_tags().values() for tag in tags}
+    for path in FILES:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            comment = line.partition("#")[2]
+            for tag in TAG.findall(comment):
+                assert tag in known, f"{path.relative_to(ROOT)}: no chapter has \\tag{{{tag}}}: {line.strip()}"
+
+
+def test_equation_numbers_are_unique_and_belong_to_their_chapter():
+    for number, tags in chapter_tags().items():
+        assert len(tags) == len(set(tags)), f"chapter {number:02d} uses an equation number twice: {tags}"
+        assert all(tag.startswith(f"{number}.") for tag in tags), f"chapter {number:02d} has a foreign tag in {tags}"
+
+
+def test_every_step_in_equations_names_its_equation():
+    source = (REFERENCE / "equations.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name.endswith("_step"):
+            assert TAG.search(ast.get_source_segment(source, node)), f"{node.name} names no equation"

@@ -1,0 +1,132 @@
+"""Build the site: stage the chapters' sources, run Sphinx with warnings as errors, say where it is.
+
+    python -m tools.build_site [--out DIR]
+
+Chapters are plain Markdown, so that they read well in Jupyter and on GitHub. What only a site can do
+is added on the staged copy: numbered equations and citations become links, figures get their alt text,
+and each chapter gets its links to the notebook.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from reference.files import write_text
+from reference.manifest import ROOT, Chapter, Manifest, read_manifest
+
+EQUATION = re.compile(r"\$\$(?P<body>(?:(?!\$\$).)*?)\\tag\{(?P<number>\d+\.\d+)\}\s*\$\$", re.S)
+EQUATION_REFERENCE = re.compile(r"(?<![\w`(\[$\\])\((\d+)\.(\d+)\)(?![`\w])")
+CITATION = re.compile(r"\[(?P<text>[^\]\[]+)\]\(#(?P<key>[a-z][\w-]*)\)")
+CODE = re.compile(r"(```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$)", re.S)
+ARIA = re.compile(r'aria-label="([^"]*)"')
+LAB = "http://localhost:8888/lab/tree/chapters"
+
+
+def link_equations(text: str, here: int, pages: dict[int, str]) -> str:
+    """(2.1) in prose becomes a link to the equation with that tag; code and mathematics stay."""
+
+    def link(match: re.Match) -> str:
+        chapter, number = int(match[1]), match[2]
+        if chapter not in pages:
+            return match[0]
+        page = "" if chapter == here else f"{pages[chapter]}.html"
+        return f'<a href="{page}#eq-{chapter}-{number}">({chapter}.{number})</a>'
+
+    parts = CODE.split(text)
+    return "".join(part if i % 2 else EQUATION_REFERENCE.sub(link, part) for i, part in enumerate(parts))
+
+
+def number_equations(text: str) -> str:
+    """A tagged equation gets an anchor, and the environment that MathJax wants for multi-line bodies."""
+
+    def block(match: re.Match) -> str:
+        anchor = match["number"].replace(".", "-")
+        body = match["body"].strip() + rf" \tag{{{match['number']}}}"
+        equation = f"\\begin{{equation}}\n{body}\n\\end{{equation}}"
+        return f'\n\n<div class="equation-anchor" id="eq-{anchor}"></div>\n\n```{{math}}\n:no-wrap: true\n\n{equation}\n```\n\n'
+
+    return EQUATION.sub(block, text)
+
+
+def link_citations(text: str, page: str = "") -> str:
+    """[Hebb 1949](#hebb1949) becomes a link to the entry on the page, or on the bibliography's."""
+    return CITATION.sub(lambda m: f'<a class="citation" href="{page}#{m["key"]}">{m["text"]}</a>', text)
+
+
+def stage_chapter(chapter: Chapter, pages: dict[int, str], target: Path) -> None:
+    notebook = nbformat.read(chapter.notebook, as_version=4)
+    for i, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            cell.source = number_equations(link_equations(link_citations(cell.source), chapter.number, pages))
+            if i == 0:
+                cell.source += "\n\n" + notebook_links(chapter)
+        else:
+            labels = [m[1] for o in cell.outputs for m in ARIA.finditer(o.get("data", {}).get("image/svg+xml", ""))]
+            if labels:
+                cell.metadata["mystnb"] = {"image": {"alt": labels[0].replace("&quot;", '"').replace("&amp;", "&")}}
+    write_text(target / "chapters" / chapter.notebook.name, nbformat.writes(notebook))
+
+
+def notebook_links(chapter: Chapter) -> str:
+    name = chapter.notebook.name
+    return (
+        f'<p class="notebook-links"><a href="../notebooks/{name}" download>Download the notebook</a> · '
+        f'<a href="{LAB}/{name}">Open in Jupyter</a> (runs where <code>make lab</code> runs)</p>'
+    )
+
+
+def table_of_contents(book: Manifest) -> dict:
+    """The manifest in the form that sphinx-external-toc reads."""
+    chapters = [{"file": f"chapters/{c.name}", "title": f"{c.number:02d} {c.title}"} for c in book.chapters]
+    appendices = [{"file": f"appendix/{name}"} for name in book.appendices]
+    parts = [{"caption": "Chapters", "chapters": chapters}, {"caption": "Appendices", "chapters": appendices}]
+    return {"root": "index", "parts": parts}
+
+
+def stage(book: Manifest, target: Path) -> None:
+    """Write everything Sphinx reads below target, from scratch."""
+    shutil.rmtree(target, ignore_errors=True)
+    pages = {chapter.number: chapter.name for chapter in book.chapters}
+    for chapter in book.chapters:
+        if not chapter.notebook.exists():
+            sys.exit(f"book.yml names the chapter {chapter.name}, but {chapter.notebook} does not exist")
+        stage_chapter(chapter, pages, target)
+    for name in book.appendices:
+        text = (ROOT / "appendix" / f"{name}.md").read_text(encoding="utf-8")
+        write_text(target / "appendix" / f"{name}.md", link_citations(text, "bibliography.html"))
+    for path in [ROOT / "appendix" / "references.bib", ROOT / "site" / "index.md"]:
+        shutil.copy(path, target / ("appendix" if path.suffix == ".bib" else "."))
+    write_text(target / "toc.yml", yaml.safe_dump(table_of_contents(book), sort_keys=False))
+
+
+def build(out: Path) -> Path:
+    """Stage, build, add the notebooks for download. Returns the first page's path."""
+    book, source = read_manifest(), out / "source"
+    stage(book, source)
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-j", "auto"]
+    html = out / "html"
+    status = subprocess.run([*command, "-c", ROOT / "site", "-d", out / "doctrees", source, html]).returncode
+    if status:
+        sys.exit(f"The site was not built: Sphinx's messages above name the page and line below {source}.")
+    for chapter in book.chapters:
+        write_text(html / "notebooks" / chapter.notebook.name, chapter.notebook.read_text(encoding="utf-8"))
+    return html / "index.html"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "build", help="folder for the site (default: build)")
+    args = parser.parse_args()
+    print(f"Building the site of {len(read_manifest().chapters)} chapters ...", flush=True)
+    page = build(args.out.resolve())
+    print(f"The book is at {page}\nOpen it: {page.as_uri()}")
+
+
+if __name__ == "__main__":
+    main()
