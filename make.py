@@ -35,7 +35,8 @@ def run(*command: object, **settings: str) -> None:
 def setup() -> None:
     """create .venv and install the pinned requirements, if they are new or have changed"""
     if sys.version_info < (3, 11):
-        sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]} ({sys.executable}).")
+        have = f"{sys.version.split()[0]} ({sys.executable})"
+        sys.exit(f"Python 3.11 or newer is needed; this is {have}. With another one: make book PYTHON=python3.12")
     stamp = VENV / "installed"
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in PINS) + str(ROOT).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted and PYTHON.exists():

@@ -1,6 +1,6 @@
 """How Sphinx turns the staged sources (tools/build_site.py) into the site."""
 
-from reference.manifest import read_manifest
+from reference.manifest import ROOT, read_manifest
 
 book = read_manifest()
 project, author = book.title, ", ".join(book.authors)
@@ -20,10 +20,9 @@ nb_merge_streams = True
 nb_ipywidgets_js = {}  # no widgets, so no script from outside
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
-bibtex_bibfiles = ["appendix/references.bib"]
+bibtex_bibfiles = [str(ROOT / "appendix" / "references.bib")]
 bibtex_cite_id = "{key}"
 copybutton_exclude = ".linenos, .gp, .go"
-codeautolink_concat_default = False
 
 html_theme = "sphinx_book_theme"
 html_static_path = ["_static"]
@@ -35,8 +34,9 @@ html_theme_options = {
     "use_download_button": False,  # each chapter links its own notebook, with outputs
     "use_fullscreen_button": False,
     "home_page_in_toc": True,
+    "navbar_persistent": [],  # the side bar has the search field
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-suppress_warnings = ["mystnb.unknown_mime_type"]
+suppress_warnings = ["myst.header"]  # the glossary goes from title to terms
 mathjax3_config = {"tex": {"tags": "none"}}

@@ -8,6 +8,7 @@ and each chapter gets its links to the notebook.
 """
 
 import argparse
+import html
 import re
 import shutil
 import subprocess
@@ -65,11 +66,15 @@ def stage_chapter(chapter: Chapter, pages: dict[int, str], target: Path) -> None
         if cell.cell_type == "markdown":
             cell.source = number_equations(link_equations(link_citations(cell.source), chapter.number, pages))
             if i == 0:
-                cell.source += "\n\n" + notebook_links(chapter)
+                title, _, rest = cell.source.partition("\n")
+                cell.source = f"{title}\n\n{notebook_links(chapter)}\n{rest}"
         else:
+            extras = cell.metadata.setdefault("mystnb", {})
+            if "solution" in cell.metadata.get("tags", []):
+                extras |= {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
             labels = [m[1] for o in cell.outputs for m in ARIA.finditer(o.get("data", {}).get("image/svg+xml", ""))]
             if labels:
-                cell.metadata["mystnb"] = {"image": {"alt": labels[0].replace("&quot;", '"').replace("&amp;", "&")}}
+                extras["image"] = {"alt": html.unescape(labels[0])}
     write_text(target / "chapters" / chapter.notebook.name, nbformat.writes(notebook))
 
 
@@ -86,7 +91,14 @@ def table_of_contents(book: Manifest) -> dict:
     chapters = [{"file": f"chapters/{c.name}", "title": f"{c.number:02d} {c.title}"} for c in book.chapters]
     appendices = [{"file": f"appendix/{name}"} for name in book.appendices]
     parts = [{"caption": "Chapters", "chapters": chapters}, {"caption": "Appendices", "chapters": appendices}]
-    return {"root": "index", "parts": parts}
+    return {"format": "jb-book", "root": "index", "parts": parts}
+
+
+def chapter_table(book: Manifest) -> str:
+    """The chapters with their questions; those not written yet come last, without a link."""
+    rows = [f"| [{c.number:02d} {c.title}](chapters/{c.name}.ipynb) | {c.question} |" for c in book.chapters]
+    rows += [f"| {p.number:02d} {p.title} *(planned)* | {p.question} |" for p in book.planned]
+    return "\n".join(["| chapter | its question |", "|---|---|", *rows])
 
 
 def stage(book: Manifest, target: Path) -> None:
@@ -100,8 +112,8 @@ def stage(book: Manifest, target: Path) -> None:
     for name in book.appendices:
         text = (ROOT / "appendix" / f"{name}.md").read_text(encoding="utf-8")
         write_text(target / "appendix" / f"{name}.md", link_citations(text, "bibliography.html"))
-    for path in [ROOT / "appendix" / "references.bib", ROOT / "site" / "index.md"]:
-        shutil.copy(path, target / ("appendix" if path.suffix == ".bib" else "."))
+    front = (ROOT / "site" / "index.md").read_text(encoding="utf-8")
+    write_text(target / "index.md", front.replace("<!--chapters-->", chapter_table(book)))
     write_text(target / "toc.yml", yaml.safe_dump(table_of_contents(book), sort_keys=False))
 
 
@@ -109,14 +121,14 @@ def build(out: Path) -> Path:
     """Stage, build, add the notebooks for download. Returns the first page's path."""
     book, source = read_manifest(), out / "source"
     stage(book, source)
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-j", "auto"]
-    html = out / "html"
-    status = subprocess.run([*command, "-c", ROOT / "site", "-d", out / "doctrees", source, html]).returncode
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
+    site = out / "html"
+    status = subprocess.run([*command, "-c", ROOT / "site", "-d", out / "doctrees", source, site]).returncode
     if status:
         sys.exit(f"The site was not built: Sphinx's messages above name the page and line below {source}.")
     for chapter in book.chapters:
-        write_text(html / "notebooks" / chapter.notebook.name, chapter.notebook.read_text(encoding="utf-8"))
-    return html / "index.html"
+        write_text(site / "notebooks" / chapter.notebook.name, chapter.notebook.read_text(encoding="utf-8"))
+    return site / "index.html"
 
 
 def main() -> None:

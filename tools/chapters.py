@@ -81,6 +81,7 @@ def run(chapter: Chapter) -> None:
         kernel_name="python3",
         resources={"metadata": {"path": str(ROOT / "chapters")}},
         coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],
         on_cell_executed=lambda **_: bar.update(),
     )
     began = time.perf_counter()

@@ -32,6 +32,6 @@ def reference_list(text: str, bib: Path = BIB) -> str:
     backend = Backend()
     lines = []
     for entry in Style().format_bibliography(wanted):
-        words = entry.text.render(backend).replace("\\_", "_")
+        words = " ".join(re.sub(r"\\([^\w\s*])", r"\1", entry.text.render(backend)).split())
         lines.append(f'- <a id="{entry.key}"></a>{words}')
     return "\n".join([HEADING, "", *lines])

@@ -1,10 +1,10 @@
 """Show a figure, write it, and compare what it draws with what the book drew."""
 
+import html
 import io
 import json
 import os
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -95,4 +95,4 @@ def _to_svg(fig: Figure, alt: str) -> str:
     buffer = io.StringIO()
     fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": alt})
     svg = buffer.getvalue()
-    return svg[svg.index("<svg") :].replace("<svg", f"<svg role=\"img\" aria-label={quoteattr(alt)}", 1)
+    return svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)

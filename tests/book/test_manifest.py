@@ -42,3 +42,10 @@ def test_a_mistake_in_the_manifest_is_named(tmp_path, change, sentence):
     path.write_text((ROOT / "book.yml").read_text(encoding="utf-8").replace(*change), encoding="utf-8")
     with pytest.raises(ValueError, match=sentence):
         read_manifest(path)
+
+
+def test_the_readme_lists_the_chapters_of_the_manifest():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [f"| [{c.number:02d} {c.title}](chapters/{c.name}.ipynb) | {c.question} |" for c in BOOK.chapters]
+    assert not [row for row in rows if row not in readme]
+    assert readme.count("](chapters/0") + readme.count("](chapters/1") == len(rows)
