@@ -46,7 +46,7 @@ def setup() -> None:
         venv.EnvBuilder(with_pip=True, clear=not PYTHON.exists()).create(VENV)
     except subprocess.CalledProcessError:
         shutil.rmtree(VENV, ignore_errors=True)
-        sys.exit("This Python can't create environments (ensurepip is missing). Debian, Ubuntu: apt install python3-venv")
+        sys.exit("This Python can't create environments; on Debian and Ubuntu: apt install python3-venv")
     pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
     run(*pip, "-r", "requirements.txt")
     run(*pip, "--quiet", "--no-deps", "-e", ".")

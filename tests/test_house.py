@@ -61,7 +61,7 @@ def test_imports_go_one_way(path):
     own = home(path)
     assert own in RANKS, f"{path.name}: give reference/{own} a rank in tests/test_house.py"
     for other in imported_homes(path) & RANKS.keys() - {own}:
-        assert RANKS[other] < RANKS[own], f"reference/{own} (rank {RANKS[own]}) must not import {other} ({RANKS[other]})"
+        assert RANKS[other] < RANKS[own], f"reference/{own} ({RANKS[own]}) must not import {other} ({RANKS[other]})"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -4,9 +4,9 @@ import re
 import subprocess
 import sys
 
-import make
 import pytest
 
+import make
 from reference.manifest import ROOT
 
 

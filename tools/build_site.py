@@ -50,7 +50,8 @@ def number_equations(text: str) -> str:
         anchor = match["number"].replace(".", "-")
         body = match["body"].strip() + rf" \tag{{{match['number']}}}"
         equation = f"\\begin{{equation}}\n{body}\n\\end{{equation}}"
-        return f'\n\n<div class="equation-anchor" id="eq-{anchor}"></div>\n\n```{{math}}\n:no-wrap: true\n\n{equation}\n```\n\n'
+        target = f'<div class="equation-anchor" id="eq-{anchor}"></div>'
+        return f"\n\n{target}\n\n```{{math}}\n:no-wrap: true\n\n{equation}\n```\n\n"
 
     return EQUATION.sub(block, text)
 

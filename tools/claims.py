@@ -20,7 +20,8 @@ from reference.manifest import ROOT, Manifest
 
 NUMBER = r"[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
 UNIT = r"%|ms|µs|s|MB|GB|KB|kB|MiB|GiB|KiB|times|tokens?"
-CLAIM = re.compile(rf"(?P<number>{NUMBER})\W{{0,4}}(?P<unit>{UNIT})?\W{{0,4}}<!--claim (?P<source>[^:>]+): (?P<key>.+?)-->")
+STATED = rf"(?P<number>{NUMBER})\W{{0,4}}(?P<unit>{UNIT})?\W{{0,4}}"
+CLAIM = re.compile(STATED + r"<!--claim (?P<source>[^:>]+): (?P<key>.+?)-->")
 MARKER = re.compile(r"<!--\s*claim.*?-->")
 # A decimal, a percentage, or a number with a unit: what a measurement looks like in prose.
 MEASURED = re.compile(r"(?<![\w.:/-])\d[\d,]*(?:\.\d+|\s?%|(?:\.\d+)?\s(?:ms|µs|s|seconds|MB|GB|KB|kB|times)\b)")
@@ -48,7 +49,7 @@ def claims_in(text: str) -> list[Claim]:
 
 def unbound_numbers(text: str) -> list[str]:
     """Measured-looking numbers in prose that carry neither a claim marker nor a citation nearby."""
-    text = NOT_PROSE.sub(lambda m: " " if not m[0].startswith("](") else ("](#" if m[0].startswith("](#") else "]"), text)
+    text = NOT_PROSE.sub(lambda m: m[0][:3] if m[0].startswith("](#") else " ", text)
     unbound = []
     for paragraph in re.split(r"\n\s*\n|\n(?=[-*|] ?)", text):
         if "](#" in paragraph:

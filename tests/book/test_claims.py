@@ -2,10 +2,10 @@
 
 import nbformat
 import pytest
-from tests.book.rules import BOOK, prose
-from tools.claims import check, claims_in, unbound_numbers
 
 from reference.manifest import ROOT, Chapter, Manifest
+from tests.book.rules import BOOK, prose
+from tools.claims import check, claims_in, unbound_numbers
 
 PAGES = [(chapter.name, chapter.number, prose(chapter)) for chapter in BOOK.chapters]
 PAGES += [(name, None, (ROOT / name).read_text(encoding="utf-8")) for name in ("README.md", "site/index.md")]

@@ -7,13 +7,14 @@ import sys
 
 import nbformat
 import pytest
-from tests.book.rules import BOOK, is_ignored
 
 from reference.manifest import ROOT
+from tests.book.rules import BOOK, is_ignored
 
 
 def compare(path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    plain = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", *plain]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     arguments = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "--confcutdir", str(ROOT), str(path)]
     return subprocess.run([*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)

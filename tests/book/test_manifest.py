@@ -1,9 +1,9 @@
 """book.yml and what lies in chapters/ are the same book."""
 
 import pytest
-from tests.book.rules import BOOK
 
 from reference.manifest import ROOT, read_manifest
+from tests.book.rules import BOOK
 
 
 def test_every_chapter_in_the_manifest_exists_in_both_forms():

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+
 from tests.book.rules import BOOK, cells
 from tools import build_site
 
@@ -38,12 +39,17 @@ def site(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(site) -> dict[Path, Page]:
-    return {path: Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html") if "_static" not in path.parts}
+    paths = [path for path in site.rglob("*.html") if "_static" not in path.parts]
+    return {path: Page(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def test_every_chapter_and_appendix_has_its_page(site):
-    wanted = ["index", *(f"chapters/{c.name}" for c in BOOK.chapters), *(f"appendix/{name}" for name in BOOK.appendices)]
-    assert not [name for name in wanted if not (site / f"{name}.html").exists()]
+    chapters, appendices = (
+        [f"chapters/{c.name}" for c in BOOK.chapters],
+        [f"appendix/{name}" for name in BOOK.appendices],
+    )
+    wanted = ["index", *chapters, *appendices]
+    assert not [name for name in ["index", *wanted] if not (site / f"{name}.html").exists()]
 
 
 def test_no_page_loads_anything_from_another_host(site, pages):
@@ -107,5 +113,5 @@ def test_equation_references_are_linked_in_prose_only(text, linked):
 
 def test_a_missing_chapter_stops_the_build_with_a_sentence(tmp_path, monkeypatch):
     missing = BOOK.chapters[0]._replace(name="00_nowhere")
-    with pytest.raises(SystemExit, match="book.yml names the chapter 00_nowhere"):
+    with pytest.raises(SystemExit, match=r"book\.yml names the chapter 00_nowhere"):
         build_site.stage(BOOK._replace(chapters=[missing]), tmp_path / "source")
