@@ -6,7 +6,8 @@ from pathlib import Path
 
 def write_text(path: Path, text: str) -> None:
     """Write beside the target, then rename: a reader sees the old file or the new one."""
+    data = text.encode("utf-8")  # fails before any file is touched
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_text(text, encoding="utf-8")
+    beside.write_bytes(data)
     beside.replace(path)
