@@ -61,7 +61,7 @@ def hebbian_step(S: Array, k: Array, v: Array, beta: float = 1.0) -> Array:
     """Write a pair as an outer product, whatever the memory holds already.
 
     S [Dk, Dv], k [Dk], v [Dv] -> S [Dk, Dv]. Source: linear attention without its
-    normaliser, Katharopoulos et al. 2020, eq. 18; fast weights, Schmidhuber 1992.
+    normalizer, Katharopoulos et al. 2020, eq. 18; fast weights, Schmidhuber 1992.
     """
     return S + beta * np.outer(k, v)  # (2.1)
 

@@ -41,6 +41,7 @@ def clean(notebook: nbformat.NotebookNode, number: int) -> nbformat.NotebookNode
         cell.id = f"c{number:02d}-{i:03d}"
         for key in ("execution", "editable", "slideshow", "trusted", "collapsed"):
             cell.metadata.pop(key, None)
+        cell.metadata = nbformat.from_dict(dict(sorted(cell.metadata.items())))
     return notebook
 
 

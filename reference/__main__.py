@@ -1,0 +1,33 @@
+"""The command line: `python -m reference <command>`.
+
+A command is a module of this package with `main(argv) -> exit status`; it is imported only when asked
+for, so that `doctor` can explain a set-up in which other commands could not even start.
+To add one, write the module and name it here.
+"""
+
+import argparse
+import importlib
+import sys
+from typing import List, Optional  # noqa: UP035  (old Pythons must get as far as the doctor)
+
+COMMANDS = {
+    "doctor": "say in words whether this machine is ready for the book",
+}
+
+
+def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
+    argv = sys.argv[1:] if argv is None else argv
+    listed = "\n".join(f"  {name:10s} {what}" for name, what in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m reference",
+        description="Commands of the book's reference code.",
+        epilog=f"commands:\n{listed}\n\n`python -m reference <command> --help` says more about each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=list(COMMANDS), metavar="command")
+    chosen = parser.parse_args(argv[:1]).command
+    return importlib.import_module(f"reference.{chosen}").main(argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

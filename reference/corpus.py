@@ -1,0 +1,94 @@
+"""Real text for the experiments: the Python manual that ships with every CPython.
+
+`pydoc_data.topics` differs a little between Python versions, and outputs are compared strictly,
+so the chapters read a table of counts that was made once and is stored: word_vectors() loads it.
+count_cooccurrences() recounts it from the text of the Python at hand; tests compare the two loosely.
+"""
+
+import json
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference.files import write_text
+
+STORED = Path(__file__).resolve().parents[1] / "figures" / "data" / "word_counts.json"
+WORDS, WINDOW = 200, 4
+
+
+class WordCounts(NamedTuple):
+    """counts [W, W]: how often words[i] and words[j] stand at most `window` words apart."""
+
+    words: list[str]
+    counts: NDArray[np.int64]
+
+
+def manual_text() -> str:
+    """The help topics of this Python (the language reference), about half a megabyte of English."""
+    from pydoc_data import topics  # only here: it is a large module
+
+    return "\n".join(topics.topics[name] for name in sorted(topics.topics))
+
+
+def count_cooccurrences(n_words: int = WORDS, window: int = WINDOW, text: str | None = None) -> WordCounts:
+    """Count neighbors among the n_words most frequent words of three letters or more.
+
+    A word is a run of letters; shorter runs (a, of, x) stand in the text but get no row. Distances
+    are counted in the full text. Words are sorted by frequency, ties by alphabet. counts is
+    symmetric; its diagonal counts a word near itself, twice per pair of places.
+    """
+    running = re.findall(r"[a-z]+", (manual_text() if text is None else text).lower())
+    frequency = Counter(word for word in running if len(word) > 2)
+    words = [word for word, _ in sorted(frequency.items(), key=lambda item: (-item[1], item[0]))[:n_words]]
+    row = {word: i for i, word in enumerate(words)}
+    ids = np.array([row.get(word, -1) for word in running])
+    counts = np.zeros((len(words), len(words)), dtype=np.int64)
+    for distance in range(1, window + 1):
+        left, right = ids[:-distance], ids[distance:]
+        both = (left >= 0) & (right >= 0)
+        np.add.at(counts, (left[both], right[both]), 1)
+    return WordCounts(words, counts + counts.T)
+
+
+@cache
+def stored_counts() -> WordCounts:
+    """The table that the book uses: words, and the upper triangle of their counts row by row."""
+    table = json.loads(STORED.read_text(encoding="utf-8"))
+    n = len(table["words"])
+    counts = np.zeros((n, n), dtype=np.int64)
+    counts[np.triu_indices(n)] = [count for row in table["upper_triangle"] for count in row]
+    return WordCounts(table["words"], np.maximum(counts, counts.T))
+
+
+def store_counts() -> None:
+    """Recount with this Python and replace the stored table; outputs of chapter 02 change with it."""
+    words, counts = count_cooccurrences()
+    rows = ",\n".join(json.dumps(row[i:].tolist(), separators=(",", ":")) for i, row in enumerate(counts))
+    write_text(STORED, f'{{"words": {json.dumps(words)},\n"upper_triangle": [\n{rows}\n]}}\n')
+
+
+def positive_pmi(counts: NDArray) -> NDArray[np.float64]:
+    """How much more often than by chance two words meet: max(0, log p(a, b) / (p(a) p(b)))."""
+    share = counts.sum(1) / counts.sum()
+    with np.errstate(divide="ignore"):
+        pmi = np.log(counts / counts.sum()) - np.log(np.outer(share, share))
+    return np.maximum(pmi, 0.0)
+
+
+def word_vectors(dim: int = 32, table: WordCounts | None = None) -> tuple[list[str], NDArray[np.float64]]:
+    """Words and one vector each, [W, dim]: words that keep the same company get similar vectors.
+
+    The leading singular vectors of the positive PMI matrix, times the roots of their singular
+    values. Source: Levy and Goldberg 2014, section 3.3. Signs are fixed so that every column's
+    largest entry is positive.
+    """
+    words, counts = stored_counts() if table is None else table
+    left, singular, _ = np.linalg.svd(positive_pmi(counts))
+    vectors = left[:, :dim] * np.sqrt(singular[:dim])
+    signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])])
+    return words, vectors * signs
