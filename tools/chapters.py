@@ -65,10 +65,16 @@ def write_pair(chapter: Chapter, notebook: nbformat.NotebookNode) -> None:
 
 def fill_references(notebook: nbformat.NotebookNode) -> None:
     """Generate the last cell's list from the citations in the prose."""
-    cells = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
-    for cell in cells:
-        if cell.source.startswith(HEADING):
-            cell.source = reference_list("\n".join(c.source for c in cells if c is not cell))
+    last = notebook.cells[-1]
+    prose, heading, _ = last.source.partition(HEADING)
+    if last.cell_type != "markdown" or not heading:
+        sys.exit(f"the last cell must be Markdown and hold the line {HEADING!r}; its list is generated")
+    if prose.strip():  # in the text form, neighbouring Markdown cells are one until `+++` parts them
+        last.source = prose.strip()
+        notebook.cells.append(nbformat.v4.new_markdown_cell())
+    cited = "\n".join(c.source for c in notebook.cells[:-1] if c.cell_type == "markdown")
+    notebook.cells[-1].source = reference_list(cited)
+    clean(notebook, int(notebook.cells[0].id[1:3]))
 
 
 def run(chapter: Chapter) -> None:
