@@ -27,7 +27,7 @@ Array = NDArray[np.floating]
 def perceptron_step(w: Array, x: Array, y: float, lr: float = 1.0) -> Array:
     """Rosenblatt's rule: change the weights only when the thresholded answer is wrong.
 
-    w, x [D]; y 0 or 1. Source: Rosenblatt 1958, in today's notation.
+    w, x [D]; y 0 or 1. Source: after Rosenblatt 1958; this error-correcting form: Rosenblatt 1962.
     """
     return w + lr * (y - float(w @ x > 0)) * x  # (1.1)
 
@@ -97,7 +97,7 @@ def gated_delta_step(S: Array, k: Array, v: Array, g: float, beta: float) -> Arr
     """Gated DeltaNet: fade, then correct what the *faded* memory answers.
 
     S [Dk, Dv], k [Dk] of unit length, v [Dv], g scalar -> S [Dk, Dv].
-    Source: Yang, Kautz and Hatamizadeh 2024, eq. 10 (their S is our S.T).
+    Source: Yang, Kautz and Hatamizadeh 2025, eq. 10 (their S is our S.T).
     """
     return delta_step(decay(S, g), k, v, beta)  # (3.3)
 
