@@ -139,7 +139,7 @@ def student(chapter: Chapter) -> Path:
     notebook = read_notebook(chapter)
     notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
-        cell.source = SOLUTION.sub(r"\1# YOUR CODE HERE\n", cell.source)
+        cell.source = SOLUTION.sub(r"\1# YOUR CODE HERE\n", cell.source).rstrip()
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     path = ROOT / "build" / "student" / chapter.notebook.name
