@@ -38,6 +38,7 @@ class Claim(NamedTuple):
 
 def claims_in(text: str) -> list[Claim]:
     """All claims of a text. A marker that does not follow a number is a ValueError."""
+    text = re.sub(r"```.*?```|`[^`\n]*`(?!\W*<!--)", " ", text, flags=re.S)  # a marker quoted as code is none
     found = [Claim(m["number"], m["unit"], m["source"].strip(), m["key"].strip()) for m in CLAIM.finditer(text)]
     markers = MARKER.findall(text)
     if len(markers) != len(found):

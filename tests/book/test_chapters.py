@@ -10,6 +10,7 @@ from reference.checks import EXERCISES
 from reference.manifest import ROOT
 from tests.book.rules import BOOK, WORD, cells, is_ignored, outputs, prose, tags
 from tools import chapters as tool
+from tools.references import cited_keys, reference_list
 
 ids = {"argvalues": BOOK.chapters, "ids": lambda c: c.name}
 NOT_WORDS = re.compile(r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]+`|<!--.*?-->", re.S)
@@ -156,3 +157,10 @@ def test_the_student_copy_holds_no_solution(chapter, tmp_path, monkeypatch):
     copy = tool.student(chapter).read_text(encoding="utf-8")
     assert "SOLUTION" not in copy and "solution_" not in copy
     assert f"Exercise {chapter.number}.1" in copy
+
+
+@pytest.mark.parametrize("chapter", **ids)
+def test_the_reference_list_holds_what_the_prose_cites(chapter):
+    text = body(chapter)
+    assert cells(chapter, "markdown")[-1].source == reference_list(text), f"run `make sync CHAPTERS={chapter.number}`"
+    assert len(cited_keys(text)) >= 5

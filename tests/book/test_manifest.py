@@ -32,7 +32,7 @@ def test_every_appendix_exists_and_is_listed():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("minutes: 3\n", "", 1), "the field 'minutes' is missing"),
+        (("    minutes: 3\n", "", 1), "the field 'minutes' is missing"),
         (("minutes: 3\n", "minutes: 3\n    colour: red\n", 1), "unknown field 'colour'"),
         (("appendices:", "apendices:", 1), "the field 'appendices' is missing"),
     ],
