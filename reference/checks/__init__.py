@@ -7,10 +7,19 @@ with the results of known mistakes, so that the verdict can name the mistake tha
 import importlib
 import pkgutil
 
-from reference.checks._verdict import EXERCISES, Exercise, Wrong, exercise, expect_close, expect_shape, verdict
+from reference.checks._verdict import (
+    EXERCISES,
+    Exercise,
+    Wrong,
+    exercise,
+    expect_choice,
+    expect_close,
+    expect_shape,
+    verdict,
+)
 
 for _module in pkgutil.iter_modules(__path__, __name__ + "."):
     if _module.name.rsplit(".", 1)[1].startswith("ch"):  # one module per chapter: ch01, ch02, ...
         importlib.import_module(_module.name)
 
-__all__ = ["EXERCISES", "Exercise", "Wrong", "exercise", "expect_close", "expect_shape", "verdict"]
+__all__ = ["EXERCISES", "Exercise", "Wrong", "exercise", "expect_choice", "expect_close", "expect_shape", "verdict"]

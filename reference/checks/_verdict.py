@@ -88,3 +88,13 @@ def expect_close(got: Any, want: Any, what: str, mistakes: dict[str, Any] | None
     if np.allclose(got, -want, rtol=0, atol=tol * size):
         raise Wrong(f"{what} has the wrong sign everywhere.")
     raise Wrong(f"{what} is off by up to {np.abs(got - want).max():.3g} (values reach {np.abs(want).max():.3g}).")
+
+
+def expect_choice(answer: Any, right: str, sentences: dict[str, str]) -> None:
+    """Raise Wrong unless answer is the right letter; sentences says for each other letter what is wrong with it."""
+    choice = str(answer).strip().lower()
+    if choice in sentences:
+        raise Wrong(sentences[choice])
+    if choice != right:
+        *first, last = sorted([right, *sentences])
+        raise Wrong("Answer with one letter: " + ", ".join(f'"{letter}"' for letter in first) + f' or "{last}".')

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reference.checks._verdict import Wrong, exercise, expect_close, expect_shape
+from reference.checks._verdict import Wrong, exercise, expect_choice, expect_close, expect_shape
 
 
 @exercise("0.1", "Bytes of a cache")
@@ -102,11 +102,7 @@ def capacity(answer: str) -> str:
         "b": "Fewer: longer keys give two random keys a *smaller* product, so each pair disturbs the others less.",
         "d": "More than that is not there: the squared error is (P - 1) / Dk, (0.8); set it to 1.",
     }
-    choice = str(answer).strip().lower()
-    if choice in sentences:
-        raise Wrong(sentences[choice])
-    if choice != "c":
-        raise Wrong('Answer with one letter: "a", "b", "c" or "d".')
+    expect_choice(answer, "c", sentences)
     return "The error reaches 1 at P = Dk + 1: four-fold key length, four-fold pairs, and a state four-fold as large."
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reference.checks._verdict import Wrong, exercise, expect_close, expect_shape
+from reference.checks._verdict import Wrong, exercise, expect_choice, expect_close, expect_shape
 
 
 @exercise("1.1", "A delta step")
@@ -78,11 +78,7 @@ def no_target(answer: str) -> str:
         "c": "The delta rule needs a target: its error is y - w @ x.",
         "d": "One of them contains no error at all: look at (1.2).",
     }
-    choice = str(answer).strip().lower()
-    if choice in sentences:
-        raise Wrong(sentences[choice])
-    if choice != "b":
-        raise Wrong('Answer with one letter: "a", "b", "c" or "d".')
+    expect_choice(answer, "b", sentences)
     return "Only (1.2) works with activities alone. The price: nothing tells it when to stop."
 
 
@@ -128,9 +124,5 @@ def quieter_world(answer: str) -> str:
         "b": "Compare the frozen predictor with the other two after the change: its number is the largest.",
         "d": "The normalized step is stable for rates below 2: its error stays bounded.",
     }
-    choice = str(answer).strip().lower()
-    if choice in sentences:
-        raise Wrong(sentences[choice])
-    if choice != "c":
-        raise Wrong('Answer with one letter: "a", "b", "c" or "d".')
+    expect_choice(answer, "c", sentences)
     return "Adapting beats standing still; a fixed rule that happens to fit the new world beats adapting."

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reference.checks._verdict import Wrong, exercise, expect_close, expect_shape
+from reference.checks._verdict import Wrong, exercise, expect_choice, expect_close, expect_shape
 
 
 def _pairs(seed: int, P: int, Dk: int, Dv: int) -> tuple[np.ndarray, np.ndarray]:
@@ -131,9 +131,5 @@ def which_strength(answer: str) -> str:
         "c": "Look at R = 8 again: a small strength leaves old values in place, and they win the vote.",
         "d": "Compare the shares at R = 1 for beta = 0.2 and beta = 1: the picks differ.",
     }
-    choice = str(answer).strip().lower()
-    if choice in sentences:
-        raise Wrong(sentences[choice])
-    if choice != "b":
-        raise Wrong('Answer with one letter: "a", "b", "c" or "d".')
+    expect_choice(answer, "b", sentences)
     return "No constant is best for both, so models compute beta from the token: each decides how hard it writes."

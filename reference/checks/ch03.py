@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reference.checks._verdict import Wrong, exercise, expect_close, expect_shape
+from reference.checks._verdict import Wrong, exercise, expect_choice, expect_close, expect_shape
 from reference.equations import decayed_hebbian_step, delta_step, gated_delta_step, hebbian_step
 
 
@@ -127,9 +127,5 @@ def late_gate(answer: str) -> str:
         "c": "Look at the pairs behind the first `late` ones: they are recalled as well as with a punctual gate.",
         "d": "Run without any gate (all zeros in g) and compare: a late reset still beats that.",
     }
-    choice = str(answer).strip().lower()
-    if choice in sentences:
-        raise Wrong(sentences[choice])
-    if choice != "b":
-        raise Wrong('Answer with one letter: "a", "b", "c" or "d".')
+    expect_choice(answer, "b", sentences)
     return "A reset can't tell the new context's first pairs from the old ones: it clears by age alone."
