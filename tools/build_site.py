@@ -3,12 +3,11 @@
     python -m tools.build_site [--out DIR]
 
 Chapters are plain Markdown, so that they read well in Jupyter and on GitHub. What only a site can do
-is added on the staged copy: numbered equations and citations become links, figures get their alt text,
+is added on the staged copy: numbered equations and citations become links, figures become SVG with alt text,
 and each chapter gets its links to the notebook.
 """
 
 import argparse
-import html
 import re
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ EQUATION = re.compile(r"\$\$(?P<body>(?:(?!\$\$).)*?)\\tag\{(?P<number>\d+\.\d+)
 EQUATION_REFERENCE = re.compile(r"(?<![\w`(\[$\\])\((\d+)\.(\d+)\)(?![`\w])")
 CITATION = re.compile(r"\[(?P<text>[^\]\[]+)\]\(#(?P<key>[a-z][\w-]*)\)")
 CODE = re.compile(r"(```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$)", re.S)
-ARIA = re.compile(r'aria-label="([^"]*)"')
+FIGURE = re.compile(r"Figure (?P<name>\d\d_\w+): .*\n(?P<alt>.*)")
 LAB = "http://localhost:8888/lab/tree/chapters"
 
 
@@ -73,9 +72,10 @@ def stage_chapter(chapter: Chapter, pages: dict[int, str], target: Path) -> None
             extras = cell.metadata.setdefault("mystnb", {})
             if "solution" in cell.metadata.get("tags", []):
                 extras |= {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
-            labels = [m[1] for o in cell.outputs for m in ARIA.finditer(o.get("data", {}).get("image/svg+xml", ""))]
-            if labels:
-                extras["image"] = {"alt": html.unescape(labels[0])}
+            for output in cell.outputs:
+                if figure := FIGURE.match(output.get("data", {}).get("text/plain", "")):
+                    output.data = {"image/svg+xml": (ROOT / "figures" / f"{figure['name']}.svg").read_text("utf-8")}
+                    extras["image"] = {"alt": figure["alt"]}
     write_text(target / "chapters" / chapter.notebook.name, nbformat.writes(notebook))
 
 

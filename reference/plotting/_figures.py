@@ -1,5 +1,6 @@
 """Show a figure, write it, and compare what it draws with what the book drew."""
 
+import base64
 import html
 import io
 import json
@@ -15,29 +16,38 @@ from matplotlib.figure import Figure
 from reference.files import write_text
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
+SAME = "the same data as in the book"
 SAMPLES = 400  # an array longer than this is stored as a strided sample plus its mean and spread
 
 
 def show_figure(fig: Figure, name: str, *, alt: str, timing: bool = False, tolerance: float = 1e-3) -> None:
-    """Display fig as SVG with alt text; say whether its data are the book's.
+    """Display fig with its alt text; say whether its data are the book's.
+
+    Shown as PNG: JupyterLab hides SVG in notebooks that were not run on this machine. The file
+    under figures/, which the site shows, is SVG.
 
     name       file name under figures/, "NN_what" with the chapter's number
     alt        one or two sentences that say what the picture shows
     timing     True where the data are measured times: then only the series' sizes are compared
     tolerance  largest allowed difference, relative to each series' largest magnitude
     """
+    alt = " ".join(alt.split())
     drawn = drawn_data(fig)
     if timing:
         drawn = {key: {"size": series["size"]} for key, series in drawn.items()}
     path = FIGURES / "data" / f"{name}.json"
-    svg = _to_svg(fig, alt)
-    if os.environ.get("BOOK_WRITE") == "1":
+    stored = json.loads(path.read_text()) if path.exists() else None
+    svg, png = _to_svg(fig, alt), _to_png(fig)
+    if os.environ.get("BOOK_WRITE") == "1" and (timing or stored is None or _compare(drawn, stored, tolerance) != SAME):
         write_text(path, json.dumps(drawn, indent=0) + "\n")
         write_text(FIGURES / f"{name}.svg", svg)
-    verdict = _compare(drawn, json.loads(path.read_text()), tolerance) if path.exists() else "is not in the book yet"
+        stored = drawn
+    verdict = "is not in the book yet" if stored is None else _compare(drawn, stored, tolerance)
     if timing:
         verdict += " (times are not compared)"
-    display({"image/svg+xml": svg, "text/plain": f"Figure {name}: {verdict}"}, raw=True)
+    width, height = fig.get_size_inches() * 100
+    words = {"text/plain": f"Figure {name}: {verdict}\n{alt}"}
+    display({"image/png": png} | words, raw=True, metadata={"image/png": {"width": width, "height": height}})
     plt.close(fig)
 
 
@@ -86,7 +96,13 @@ def _compare(drawn: dict, stored: dict, tolerance: float) -> str:
         worst, where = max((worst, where), (difference, key))
     if worst > tolerance:
         return f"the data differ from the book's by {worst:.1g} of their range ({where})"
-    return "the same data as in the book"
+    return SAME
+
+
+def _to_png(fig: Figure) -> str:
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _to_svg(fig: Figure, alt: str) -> str:

@@ -76,7 +76,7 @@ def test_every_inner_link_leads_to_a_page_and_an_anchor(site, pages):
 def test_every_figure_is_shown_with_its_alternative_text(site, pages):
     for chapter in BOOK.chapters:
         page = pages[site / "chapters" / f"{chapter.name}.html"]
-        figures = [o for c in cells(chapter, "code") for o in c.outputs if "image/svg+xml" in o.get("data", {})]
+        figures = [o for c in cells(chapter, "code") for o in c.outputs if "image/png" in o.get("data", {})]
         shown = [image for image in page.images if image["src"].endswith(".svg") and "_images" in image["src"]]
         assert len(shown) == len(figures)
         assert all(len(image.get("alt", "")) > 20 and not image["alt"].endswith(".svg") for image in shown)
