@@ -41,7 +41,7 @@ def setup() -> None:
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in PINS) + str(ROOT).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted and PYTHON.exists():
         return
-    print("Setting up .venv with the pinned requirements (about 1 GB of downloads the first time) ...", flush=True)
+    print("Setting up .venv with the pinned requirements (a few hundred megabytes of downloads the first time) ...", flush=True)
     try:
         venv.EnvBuilder(with_pip=True, clear=not PYTHON.exists()).create(VENV)
     except subprocess.CalledProcessError:
