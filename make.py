@@ -42,11 +42,12 @@ def setup() -> None:
     if stamp.exists() and stamp.read_text() == wanted and PYTHON.exists():
         return
     print("Setting up .venv with the pinned requirements (a few hundred megabytes of downloads the first time) ...", flush=True)
-    try:
-        venv.EnvBuilder(with_pip=True, clear=not PYTHON.exists()).create(VENV)
-    except subprocess.CalledProcessError:
-        shutil.rmtree(VENV, ignore_errors=True)
-        sys.exit("This Python can't create environments; on Debian and Ubuntu: apt install python3-venv")
+    if not PYTHON.exists():
+        try:
+            venv.EnvBuilder(with_pip=True, clear=True).create(VENV)
+        except subprocess.CalledProcessError:
+            shutil.rmtree(VENV, ignore_errors=True)
+            sys.exit("This Python can't create environments; on Debian and Ubuntu: apt install python3-venv")
     pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
     run(*pip, "-r", "requirements.txt")
     run(*pip, "--quiet", "--no-deps", "-e", ".")

@@ -122,7 +122,7 @@ def quieter_world(answer: str) -> str:
     sentences = {
         "a": "Compare online with repeat after the change: which number is smaller?",
         "b": "Compare the frozen predictor with the other two after the change: its number is the largest.",
-        "d": "The normalized step is stable for rates below 2: its error stays bounded.",
+        "d": "Run it on the flower lines alone, from zero weights: is that error smaller than after the change?",
     }
     expect_choice(answer, "c", sentences)
-    return "Adapting beats standing still; a fixed rule that happens to fit the new world beats adapting."
+    return "Repeating happens to fit the new world. The old weights even helped: from zero it does worse."

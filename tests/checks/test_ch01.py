@@ -100,7 +100,7 @@ WRONG = [
     ("1.5", lambda z, p, lr, eps: predict(z, p, lr, eps)[:-1], "should have shape (27,)"),
     ("1.6", "a", "which number is smaller"),
     ("1.6", "b", "its number is the largest"),
-    ("1.6", "d", "stays bounded"),
+    ("1.6", "d", "is that error smaller"),
     ("1.6", "online", "one letter"),
 ]
 
