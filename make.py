@@ -41,7 +41,7 @@ def setup() -> None:
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in PINS) + str(ROOT).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted and PYTHON.exists():
         return
-    print("Setting up .venv with the pinned requirements (a few hundred megabytes of downloads the first time) ...", flush=True)
+    print("Setting up .venv with the pinned requirements (a few hundred megabytes the first time) ...", flush=True)
     if not PYTHON.exists():
         try:
             venv.EnvBuilder(with_pip=True, clear=True).create(VENV)
