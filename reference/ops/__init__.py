@@ -1,0 +1,92 @@
+"""Pure tensor functions, no parameters: every operator as the plain recurrence and in chunks.
+
+They share one layout, one set of keywords and one skeleton:
+
+    o, final_state = chunk_gated_delta_rule(q, k, v, g, beta, scale=None, initial_state=None, ...)
+
+    q, k   [B, T, H, Dk]     v, o   [B, T, HV, Dv], HV a multiple of H      state   [B, HV, Dk, Dv]
+    beta   [B, T, HV]        g      [B, T, HV] log decay <= 0, KDA: [B, T, HV, Dk]
+
+Rosetta table: the same things in other people's words. Checked against flash-linear-attention's naive
+functions, transformers 5.23 (qwen3_next, kimi_linear) and mlx-lm (gated_delta.py).
+
+    here             papers                    fla                      transformers             mlx-lm
+    ---------------  ------------------------  -----------------------  -----------------------  -----------------
+    q, k, v          q, k, v                   q, k, v                  query, key, value        q, k, v
+      layout         one head, columns         [B, T, H, D]             [B, T, H, D]             [B, T, H, D]
+    HV value heads   -                         HV (also HV = H only     num_v_heads              Hv
+      of H                                     in delta_rule)
+    g  log decay     ln alpha_t; KDA Diag(a)   g                        g ("decay" inside)       g is exp(log decay):
+      [B, T, HV]                                                                                 pass g.exp()
+    beta             beta_t                    beta                     beta                     beta
+      [B, T, HV]     scalar per head           [B, T, HV]               [B, T, HV]               [B, T, Hv]
+    argument order   -                         q, k, v, g, beta;        query, key, value, g,    q, k, v, g, beta,
+      q,k,v,g,beta                             delta rule: q, k, v,     beta                     state
+                                               beta
+    scale            1/sqrt(dk) in GDN, KDA    scale=None: Dk**-0.5     always Dk**-0.5          in the layer
+    state S          [Dv, Dk] (GDN: S_t =      [B, HV, Dk, Dv]; layers  [B, HV, Dk, Dv]          [B, Hv, Dv, Dk]
+      [Dk, Dv]       S(I - beta k k^T)),       may ask for [Dv, Dk]
+                     [Dk, Dv] (KDA)
+    u corrected      u, then u - w S           v_new                    v_new                    delta
+      value          ("pseudo-value")
+    log_decay sum    gamma = e^G               g.cumsum                 cum_decay                -
+    T (4.4)          T, "UT transform"         A (its inverse)          ut_system (inverted)     -
+    chunk_size       C                         BT, chunk_size           chunk_size               none: no chunked form
+    l2norm           q/|q|, k/|k|              use_qk_l2norm_in_kernel  use_qk_l2norm_in_kernel  in the layer
+    cu_seqlens       -                         cu_seqlens               ignored by the fallback  -
+
+Every public operator raises TypeError or ValueError that names the argument, what came and what was
+expected. Second derivatives are not defined for the chunked forms (their backward is written by hand);
+the recurrent forms have them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from reference.ops.conv import causal_conv, causal_conv_step
+from reference.ops.delta import chunk_delta_rule, recurrent_delta_rule
+from reference.ops.gated_delta import chunk_gated_delta_rule, recurrent_gated_delta_rule
+from reference.ops.kda import chunk_kda, recurrent_kda
+from reference.ops.linear import (
+    chunk_lightning_attention,
+    chunk_linear_attention,
+    recurrent_lightning_attention,
+    recurrent_linear_attention,
+)
+from reference.ops.step import decode_step
+
+
+class Operator(NamedTuple):
+    """One member of the family: its two forms, and the arguments that follow q, k, v."""
+
+    recurrent: Callable
+    chunk: Callable
+    extras: tuple[str, ...]
+    channel_decay: bool = False
+
+
+OPERATORS = {
+    "linear_attention": Operator(recurrent_linear_attention, chunk_linear_attention, ()),
+    "lightning_attention": Operator(recurrent_lightning_attention, chunk_lightning_attention, ("g",)),
+    "delta_rule": Operator(recurrent_delta_rule, chunk_delta_rule, ("beta",)),
+    "gated_delta_rule": Operator(recurrent_gated_delta_rule, chunk_gated_delta_rule, ("g", "beta")),
+    "kda": Operator(recurrent_kda, chunk_kda, ("g", "beta"), channel_decay=True),
+}
+
+__all__ = [
+    "OPERATORS",
+    "Operator",
+    "causal_conv",
+    "causal_conv_step",
+    "chunk_delta_rule",
+    "chunk_gated_delta_rule",
+    "chunk_kda",
+    "chunk_lightning_attention",
+    "chunk_linear_attention",
+    "decode_step",
+    "recurrent_delta_rule",
+    "recurrent_gated_delta_rule",
+    "recurrent_kda",
+    "recurrent_lightning_attention",
+    "recurrent_linear_attention",
+]

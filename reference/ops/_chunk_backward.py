@@ -1,0 +1,98 @@
+"""The gradients of one chunk, by hand: (4.9) to (4.14) of chapter 04. Notation as in _chunk.py.
+
+Nothing inside the chunk was kept by the forward pass: given the state S that entered it, scores and
+corrected values are computed again. dX stands for the gradient of the loss with respect to X.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from reference.ops._chunk import (
+    FLOOR,
+    Decay,
+    _blocks,
+    _next_power_of_two,
+    chunk_decay,
+    chunk_inverse,
+    decayed_scores,
+)
+
+
+class ChunkGradients(NamedTuple):
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    g: Tensor
+    beta: Tensor | None
+    S: Tensor
+
+
+def chunk_backward(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, S: Tensor, do: Tensor, dS: Tensor, scale: float
+) -> ChunkGradients:
+    """Gradients of one chunk from do [N, C, Dv] and dS [N, Dk, Dv], the gradient of the state it hands on.
+
+    q, k [N, C, Dk], v [N, C, Dv], g [N, C] or [N, C, Dk], beta [N, C, 1] or None (additive rule: u = v),
+    S [N, Dk, Dv] the state that entered the chunk.
+    """
+    decay = chunk_decay(g)
+    do = scale * do
+    q_seen, k_seen, k_kept = q * decay.since_start, k * decay.since_start, k * decay.until_end
+    if beta is None:
+        u = v
+    else:
+        T, M = chunk_inverse(k, beta, decay), decayed_scores(k, k, decay)
+        error = torch.baddbmm(v, k_seen, S, alpha=-1)
+        u = T @ (beta * error)  # (4.4), once more
+
+    # back through the output (4.5) and the state handed on (4.6)
+    P = decayed_scores(q, k, decay)
+    du = (P.mT @ do).baddbmm_(k_kept, dS)  # (4.9)
+    dq, dk_written = scores_backward(q, k, decay, (do @ u.mT).tril_())
+    dq.addcmul_(do @ S.mT, decay.since_start)  # (4.11)
+    dk_written.addcmul_(u @ dS.mT, decay.until_end)
+    dS_before = (decay.whole * dS).baddbmm_(q_seen.mT, do)
+
+    # back through the system (4.4)
+    dv, dbeta, dk_reader = du, None, torch.zeros_like(k)
+    if beta is not None:
+        d_rhs = T.mT @ du  # (4.10): gradient of beta ⊙ error
+        dA = (d_rhs @ u.mT).tril_(-1).neg_()
+        dbeta = (d_rhs * error).sum(-1, keepdim=True) + (dA * M).sum(-1, keepdim=True)
+        dv = beta * d_rhs
+        dk_reader, dk_written_too = scores_backward(k, k, decay, dA.mul_(beta))
+        dk_reader.addcmul_(dv @ S.mT, decay.since_start, value=-1)
+        dk_written.add_(dk_written_too)
+        dS_before.baddbmm_(k_seen.mT, dv, alpha=-1)  # (4.13)
+
+    # Readers (q, and k in the error) fade with e^{G_r}, written keys with e^{-G_s}: their products say how
+    # much passes each gate. What is handed on passes all of them. (4.14)
+    passing = q * dq + k * (dk_reader - dk_written)
+    S_after = (decay.whole * S).baddbmm_(k_kept.mT, u)
+    handed_on = (S_after * dS).sum(-1)[:, None]  # [N, 1, Dk]
+    if g.dim() == 2:
+        passing, handed_on = passing.sum(-1), handed_on.sum(-1)
+    dg = passing.flip(1).cumsum(1).flip(1) + handed_on
+    dg = dg.masked_fill(g <= FLOOR, 0.0)  # nothing passes a full reset
+    return ChunkGradients(dq, dk_reader + dk_written, dv, dg, dbeta, dS_before)  # (4.12)
+
+
+def scores_backward(x: Tensor, k: Tensor, decay: Decay, d_scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients (dx, dk), each [N, C, Dk], of decayed_scores(x, k, decay); d_scores is lower triangular."""
+    if decay.pairs is not None:
+        faded = d_scores * decay.pairs
+        return faded @ k, faded.mT @ x
+    length, missing = x.shape[1], _next_power_of_two(x.shape[1]) - x.shape[1]
+    x, k = (pad(y, (0, 0, 0, missing)) for y in (x, k))
+    d_scores = pad(d_scores, (0, missing, 0, missing))
+    on_diagonal = d_scores.diagonal(dim1=1, dim2=2)[..., None]
+    dx, dk = on_diagonal * k, on_diagonal * x
+    for b, from_cut, to_cut in decay.halves:
+        block = _blocks(d_scores, b)
+        (_, x_late), (k_early, _) = (y.unflatten(1, (-1, 2, b)).unbind(2) for y in (x, k))
+        dx.unflatten(1, (-1, 2, b))[:, :, 1].addcmul_(block @ (k_early * to_cut), from_cut)
+        dk.unflatten(1, (-1, 2, b))[:, :, 0].addcmul_(block.mT @ (x_late * from_cut), to_cut)
+    return dx[:, :length], dk[:, :length]

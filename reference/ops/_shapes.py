@@ -1,0 +1,111 @@
+"""Checks of arguments, before any work: an error names the argument, what came and what was expected."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_shapes(arguments: dict[str, tuple[object, str]]) -> dict[str, int]:
+    """Bind axis names to sizes and return them.
+
+    arguments: name -> (tensor, axes), the axes in words, such as "B T H Dk". A tensor that is None is
+    passed over. The same axis name must have the same size everywhere. Raises TypeError, ValueError.
+    """
+    sizes: dict[str, int] = {}
+    for name, (x, axes) in arguments.items():
+        if x is None:
+            continue
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+        if x.dtype not in FLOATS:
+            raise TypeError(f"{name}: expected a floating dtype, got {x.dtype}")
+        letters = axes.split()
+        fits = x.dim() == len(letters)
+        fits = fits and all(sizes.setdefault(axis, n) == n for axis, n in zip(letters, x.shape, strict=True))
+        if not fits:
+            known = ", ".join(f"{axis}={n}" for axis, n in sizes.items())
+            raise ValueError(
+                f"{name}: expected axes [{', '.join(letters)}], got shape {list(x.shape)} (so far {known})"
+            )
+        if 0 in x.shape:
+            raise ValueError(f"{name}: every axis needs at least one entry, got shape {list(x.shape)}")
+    return sizes
+
+
+def check_same(what: str, **tensors: Tensor | None) -> None:
+    """All tensors share `what` ("dtype" or "device") with the first. Raises TypeError (dtype), ValueError (device)."""
+    (first, reference), *rest = tensors.items()
+    for name, x in rest:
+        if x is not None and getattr(x, what) != getattr(reference, what):
+            kind = TypeError if what == "dtype" else ValueError
+            raise kind(f"{name}: expected {first}'s {what} {getattr(reference, what)}, got {getattr(x, what)}")
+
+
+def check_groups(sizes: dict[str, int]) -> None:
+    """Every query/key head serves HV / H value heads."""
+    if sizes["HV"] % sizes["H"]:
+        raise ValueError(
+            f"v: the number of value heads must be a multiple of q's {sizes['H']} heads, got {sizes['HV']}"
+        )
+
+
+def check_values(g: Tensor | None, **tensors: Tensor | None) -> None:
+    """No argument holds NaN, and a log decay is never positive.
+
+    Values can't be looked at while torch.compile traces, so a compiled call skips this check.
+    One sum per tensor finds a NaN at the price of one read; only then is the tensor searched.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for name, x in {**tensors, "g": g}.items():
+        if x is not None and x.detach().sum().isnan() and x.isnan().any():
+            where = x.isnan().nonzero()[0].tolist()
+            raise ValueError(f"{name}: expected numbers, got NaN (first at index {where})")
+    if g is not None and (g.detach() > 0).any():
+        raise ValueError(f"g: a log decay must be <= 0, got {g.max().item():.4g} (did you pass exp(g)?)")
+
+
+def check_positive_int(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
+
+
+def check_cu_seqlens(cu_seqlens: Tensor | None, sizes: dict[str, int]) -> list[int]:
+    """The boundaries [0, ..., T] of the sequences that are packed along T; [0, T] when there is one per row."""
+    if cu_seqlens is None:
+        return [0, sizes["T"]]
+    if (
+        not isinstance(cu_seqlens, Tensor)
+        or cu_seqlens.dtype not in (torch.int32, torch.int64)
+        or cu_seqlens.dim() != 1
+    ):
+        raise TypeError("cu_seqlens: expected a 1-d int32 or int64 tensor of boundaries [0, ..., T]")
+    if sizes["B"] != 1:
+        raise ValueError(f"cu_seqlens: packed sequences need batch size B = 1, got {sizes['B']}")
+    bounds = cu_seqlens.tolist()
+    rising = all(a < b for a, b in pairwise(bounds))
+    if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != sizes["T"] or not rising:
+        raise ValueError(f"cu_seqlens: expected rising boundaries from 0 to T = {sizes['T']}, got {bounds}")
+    return bounds
+
+
+def check_state(state: Tensor | None, sizes: dict[str, int], n_sequences: int) -> None:
+    """initial_state is [B, HV, Dk, Dv], with B the number of packed sequences when there are several."""
+    if state is None:
+        return
+    wanted = [n_sequences, sizes["HV"], sizes["Dk"], sizes["Dv"]]
+    if not isinstance(state, Tensor) or not state.is_floating_point():
+        raise TypeError(f"initial_state: expected a floating tensor or None, got {type(state).__name__}")
+    if list(state.shape) != wanted:
+        raise ValueError(f"initial_state: expected [B, HV, Dk, Dv] = {wanted}, got {list(state.shape)}")
+
+
+def check_lightning_decay(g: object, v: object) -> Tensor:
+    """A fixed decay per head, g [HV], is spread over v's batch and time; any other g is left to check_shapes."""
+    if isinstance(g, Tensor) and g.dim() == 1 and isinstance(v, Tensor) and v.dim() == 4:
+        check_shapes({"v": (v, "B T HV Dv"), "g": (g, "HV")})
+        return g.expand(v.shape[:3])
+    return g

@@ -1,0 +1,61 @@
+"""One token of decoding: the state is updated where it lies, and read once.
+
+The recurrent operators return a new state for every token, which training needs. Decoding doesn't: it
+keeps one state per layer for the whole conversation, so these write into it. They look at shapes
+only, not at values: no gradient, no check for NaN.
+"""
+
+import torch
+from torch import Tensor
+
+from reference.ops._call import check_scale
+from reference.ops._layout import inner_dtype, l2norm
+from reference.ops._recurrent import repeat_heads, token_step_
+from reference.ops._shapes import check_groups, check_shapes
+
+
+@torch.no_grad()
+def decode_step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor | None,
+    state: Tensor,
+    *,
+    scale: float | None = None,
+    use_qk_l2norm_in_kernel: bool = False,
+) -> Tensor:
+    """Read and write one token; `state` is changed in place.
+
+    q, k [B, H, Dk]; v [B, HV, Dv] with HV a multiple of H; g log decay, [B, HV] or [B, HV, Dk], or None
+    (no decay); beta [B, HV], or None for an additive rule; state [B, HV, Dk, Dv], contiguous, float32
+    (float64 for float64 inputs). Returns o [B, HV, Dv] in v's dtype.
+
+    g and beta choose the operator: neither is linear attention, g alone lightning attention, beta alone
+    the delta rule, both the gated delta rule, both with one g per channel KDA.
+    Raises TypeError, ValueError naming the argument. Source: (4.4) to (4.6) with C = 1.
+    """
+    g_axes = "B HV Dk" if g is not None and g.dim() == 3 else "B HV"
+    sizes = check_shapes(
+        {
+            "q": (q, "B H Dk"),
+            "k": (k, "B H Dk"),
+            "v": (v, "B HV Dv"),
+            "g": (g, g_axes),
+            "beta": (beta, "B HV"),
+            "state": (state, "B HV Dk Dv"),
+        }
+    )
+    check_groups(sizes)
+    dtype, HV = inner_dtype(v), sizes["HV"]
+    if state.dtype != dtype or not state.is_contiguous():
+        layout = "contiguous" if state.is_contiguous() else "not contiguous"
+        raise TypeError(f"state: expected a contiguous {dtype} tensor to write into, got {state.dtype}, {layout}")
+    if use_qk_l2norm_in_kernel:
+        q, k = l2norm(q), l2norm(k)
+    q, k, v_flat = (repeat_heads(x.to(dtype), HV).flatten(0, 1) for x in (q, k, v))
+    g = torch.zeros(1, 1, dtype=dtype, device=v.device) if g is None else g.to(dtype).reshape(v_flat.shape[0], -1)
+    beta = None if beta is None else beta.to(dtype).flatten()
+    o = token_step_(state.flatten(0, 1), q, k, v_flat, g, beta, check_scale(scale, sizes["Dk"]))
+    return o.view(v.shape).to(v.dtype)
