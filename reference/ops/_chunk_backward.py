@@ -31,12 +31,21 @@ class ChunkGradients(NamedTuple):
 
 
 def chunk_backward(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, S: Tensor, do: Tensor, dS: Tensor, scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor | None,
+    S: Tensor,
+    S_after: Tensor,
+    do: Tensor,
+    dS: Tensor,
+    scale: float,
 ) -> ChunkGradients:
     """Gradients of one chunk from do [N, C, Dv] and dS [N, Dk, Dv], the gradient of the state it hands on.
 
     q, k [N, C, Dk], v [N, C, Dv], g [N, C] or [N, C, Dk], beta [N, C, 1] or None (additive rule: u = v),
-    S [N, Dk, Dv] the state that entered the chunk.
+    S, S_after [N, Dk, Dv] the states that entered and left the chunk.
     """
     decay = chunk_decay(g)
     do = scale * do
@@ -44,7 +53,8 @@ def chunk_backward(
     if beta is None:
         u = v
     else:
-        T, M = chunk_inverse(k, beta, decay), decayed_scores(k, k, decay)
+        M = decayed_scores(k, k, decay)
+        T = chunk_inverse(M, beta)
         error = torch.baddbmm(v, k_seen, S, alpha=-1)
         u = T @ (beta * error)  # (4.4), once more
 
@@ -71,7 +81,6 @@ def chunk_backward(
     # Readers (q, and k in the error) fade with e^{G_r}, written keys with e^{-G_s}: their products say how
     # much passes each gate. What is handed on passes all of them. (4.14)
     passing = q * dq + k * (dk_reader - dk_written)
-    S_after = (decay.whole * S).baddbmm_(k_kept.mT, u)
     handed_on = (S_after * dS).sum(-1)[:, None]  # [N, 1, Dk]
     if g.dim() == 2:
         passing, handed_on = passing.sum(-1), handed_on.sum(-1)

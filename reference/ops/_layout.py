@@ -22,17 +22,37 @@ def l2norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     Source: fla's l2norm, eps inside the root, as Qwen3-Next has it.
     """
     x = x.to(inner_dtype(x))
-    return x * torch.rsqrt((x * x).sum(-1, keepdim=True) + eps)
+    return x * (x * x).sum(-1, keepdim=True).add_(eps).rsqrt_()
 
 
 class Block(NamedTuple):
-    """Rows of the batch and value heads that are worked on together."""
+    """Rows of the batch and value heads that are worked on together: N = rows x heads memories."""
 
     rows: slice
     heads: slice
 
-    def key_heads(self, group: int) -> slice:
+    def heads_first(self, x: Tensor, group: int = 1) -> Tensor:
+        """x [B, T, heads, ...] -> [N, T, ...]: a view for one row, a copy for several.
+
+        group > 1 marks a tensor of query/key heads, each of which serves `group` value heads.
+        """
+        return x[self.rows, :, self._own(group)].transpose(1, 2).flatten(0, 1)
+
+    def put_back(self, out: Tensor, part: Tensor, time: slice, group: int = 1) -> None:
+        """Write part [N, C, ...] into out [B, T, heads, ...]; heads that were repeated are summed."""
+        part = part.unflatten(0, (self.rows.stop - self.rows.start, -1))
+        if group > 1:
+            part = part.unflatten(1, (-1, group)).sum(2)
+        out[self.rows, time, self._own(group)] = part.transpose(1, 2)
+
+    def _own(self, group: int) -> slice:
         return slice(self.heads.start // group, self.heads.stop // group)
+
+
+def at(x: Tensor, time: slice, dtype: torch.dtype, group: int = 1) -> Tensor:
+    """One chunk of x [N, T, ...] in the inner dtype; query/key heads are repeated for their value heads."""
+    part = x[:, time].to(dtype)
+    return part.repeat_interleave(group, dim=0) if group > 1 else part
 
 
 def head_blocks(B: int, HV: int, group: int, device: torch.device) -> Iterator[Block]:
@@ -48,22 +68,3 @@ def head_blocks(B: int, HV: int, group: int, device: torch.device) -> Iterator[B
 def chunk_spans(start: int, stop: int, chunk_size: int) -> list[slice]:
     """Chunks of one sequence; the last is shorter rather than padded."""
     return [slice(t, min(t + chunk_size, stop)) for t in range(start, stop, chunk_size)]
-
-
-def heads_first(x: Tensor, block: Block, time: slice, group: int, dtype: torch.dtype) -> Tensor:
-    """x [B, T, heads, ...] -> [N, C, ...], a view where the layout allows one.
-
-    group > 1 marks a tensor of query/key heads: each is repeated for the value heads that it serves.
-    """
-    part = x[block.rows, time, block.key_heads(group)].transpose(1, 2)  # [rows, heads, C, ...]
-    if group > 1:
-        part = part.repeat_interleave(group, dim=1)
-    return part.flatten(0, 1).to(dtype)
-
-
-def put_back(out: Tensor, part: Tensor, block: Block, time: slice, group: int = 1) -> None:
-    """Write part [N, C, ...] into out [B, T, heads, ...]; heads that were repeated are summed."""
-    part = part.unflatten(0, (block.rows.stop - block.rows.start, -1))
-    if group > 1:
-        part = part.unflatten(1, (-1, group)).sum(2)
-    out[block.rows, time, block.key_heads(group)] = part.transpose(1, 2)

@@ -18,17 +18,18 @@ def token_step(
     return scale * _read(S, q), S
 
 
-def token_step_(S: Tensor, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, scale: float) -> Tensor:
-    """The same, writing into S [N, Dk, Dv] (N = B·HV, as all arguments) and reading it once. Returns o [N, Dv].
+def token_step_(S: Tensor, qk: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, scale: float) -> Tensor:
+    """The same, writing into S [N, Dk, Dv] and reading it once. N = B·HV; qk [N, 2, Dk], g [N, 1 or Dk]. Returns o.
 
     It is (4.4) to (4.6) with one token in the chunk: q and k read the old state together, and what this
     token writes is added to o as (q · k) u.
     """
-    decay = g.exp()  # [N, 1 or Dk]
-    o, known = (torch.stack((q * decay, k * decay), 1) @ S).unbind(1)  # [N, Dv] each
+    decay = g.exp()[..., None]  # [N, 1 or Dk, 1]
+    o, known = torch.bmm(qk * decay.mT, S).unbind(1)  # [N, Dv] each
     u = v if beta is None else beta[:, None] * (v - known)
-    S.mul_(decay[..., None]).baddbmm_(k[:, :, None], u[:, None])
-    return scale * torch.addcmul(o, (q * k).sum(-1, keepdim=True), u)
+    q, k = qk.unbind(1)
+    S.mul_(decay).addcmul_(k[:, :, None], u[:, None])
+    return torch.addcmul(o, (q * k).sum(-1, keepdim=True), u).mul_(scale)
 
 
 def _read(S: Tensor, q: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The loop over chunks, forward and backward, shared by all chunked operators."""
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from reference.ops._chunk import carry_state, chunk_decay, corrected_values, read_state
 from reference.ops._chunk_backward import chunk_backward
-from reference.ops._layout import chunk_spans, head_blocks, heads_first, inner_dtype, put_back
+from reference.ops._layout import at, chunk_spans, head_blocks, inner_dtype
 
 
 def chunk_scan(
@@ -37,21 +37,22 @@ def _forward(q, k, v, g, beta, initial_state, scale, chunk_size, bounds, keep):
     states = torch.zeros(max(B, n_sequences), HV, Dk, Dv, dtype=dtype, device=v.device)
     if initial_state is not None:
         states.copy_(initial_state)
-    kept = []  # the state that enters each chunk, in the order of the loops
+    kept = []  # all states, in the order of the loops: the first of a sequence, then one after each chunk
     for block in head_blocks(B, HV, group, v.device):
+        q_block, k_block = (block.heads_first(x, group) for x in (q, k))
+        v_block, g_block = (block.heads_first(x) for x in (v, g))
+        beta_block = None if beta is None else block.heads_first(beta[..., None])
         for n, (start, stop) in enumerate(pairwise(bounds)):
             own = states[block.rows if n_sequences == 1 else slice(n, n + 1), block.heads]
             S = own.flatten(0, 1).clone()
+            kept += [S] if keep else []
             for time in chunk_spans(start, stop, chunk_size):
-                Q, K = (heads_first(x, block, time, group, dtype) for x in (q, k))
-                V, decay = heads_first(v, block, time, 1, dtype), chunk_decay(heads_first(g, block, time, 1, dtype))
-                U = V
-                if beta is not None:
-                    U = corrected_values(K, V, heads_first(beta, block, time, 1, dtype)[..., None], decay, S)
-                put_back(o, read_state(Q, K, U, decay, S, scale), block, time)
-                if keep:
-                    kept.append(S)
+                Q, K = at(q_block, time, dtype, group), at(k_block, time, dtype, group)
+                V, decay = at(v_block, time, dtype), chunk_decay(at(g_block, time, dtype))
+                U = V if beta is None else corrected_values(K, V, at(beta_block, time, dtype), decay, S)
+                block.put_back(o, read_state(Q, K, U, decay, S, scale), time)
                 S = carry_state(K, U, decay, S)
+                kept += [S] if keep else []
             own.copy_(S.view_as(own))
     return o, states, kept
 
@@ -76,25 +77,28 @@ class _ChunkScan(torch.autograd.Function):
         dq, dk, dv, dg = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v, g))
         dbeta = None if beta is None else torch.empty_like(beta, memory_format=torch.contiguous_format)
         d_initial = torch.empty_like(d_states, memory_format=torch.contiguous_format)
-        at = 0
+        states = iter(kept)
         for block in head_blocks(B, HV, group, v.device):
+            q_block, k_block = (block.heads_first(x, group) for x in (q, k))
+            v_block, g_block, do_block = (block.heads_first(x) for x in (v, g, do))
+            beta_block = None if beta is None else block.heads_first(beta[..., None])
             for n, (start, stop) in enumerate(pairwise(bounds)):
                 rows = block.rows if n_sequences == 1 else slice(n, n + 1)
                 dS = d_states[rows, block.heads].flatten(0, 1)
                 spans = chunk_spans(start, stop, chunk_size)
-                for time, S in reversed(list(zip(spans, kept[at : at + len(spans)], strict=True))):
-                    Q, K = (heads_first(x, block, time, group, dtype) for x in (q, k))
-                    V, G, dO = (heads_first(x, block, time, 1, dtype) for x in (v, g, do))
-                    b = None if beta is None else heads_first(beta, block, time, 1, dtype)[..., None]
-                    d = chunk_backward(Q, K, V, G, b, S, dO, dS, scale)
-                    put_back(dq, d.q, block, time, group)
-                    put_back(dk, d.k, block, time, group)
-                    put_back(dv, d.v, block, time)
-                    put_back(dg, d.g, block, time)
+                own = list(islice(states, len(spans) + 1))
+                for time, S, S_after in reversed(list(zip(spans, own[:-1], own[1:], strict=True))):
+                    Q, K = at(q_block, time, dtype, group), at(k_block, time, dtype, group)
+                    V, G, dO = at(v_block, time, dtype), at(g_block, time, dtype), at(do_block, time, dtype)
+                    b = None if beta is None else at(beta_block, time, dtype)
+                    d = chunk_backward(Q, K, V, G, b, S, S_after, dO, dS, scale)
+                    block.put_back(dq, d.q, time, group)
+                    block.put_back(dk, d.k, time, group)
+                    block.put_back(dv, d.v, time)
+                    block.put_back(dg, d.g, time)
                     if beta is not None:
-                        put_back(dbeta, d.beta[..., 0], block, time)
+                        block.put_back(dbeta, d.beta[..., 0], time)
                     dS = d.S
-                at += len(spans)
                 d_initial[rows, block.heads] = dS.view_as(d_initial[rows, block.heads])
         d_initial = None if state_dtype is None else d_initial.to(state_dtype)
         return dq, dk, dv, dg, dbeta, d_initial, None, None, None

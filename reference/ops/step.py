@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reference.ops._call import check_scale
 from reference.ops._layout import inner_dtype, l2norm
-from reference.ops._recurrent import repeat_heads, token_step_
+from reference.ops._recurrent import token_step_
 from reference.ops._shapes import check_groups, check_shapes
 
 
@@ -52,10 +52,14 @@ def decode_step(
     if state.dtype != dtype or not state.is_contiguous():
         layout = "contiguous" if state.is_contiguous() else "not contiguous"
         raise TypeError(f"state: expected a contiguous {dtype} tensor to write into, got {state.dtype}, {layout}")
+    qk = torch.stack((q, k), 2).to(dtype)  # [B, H, 2, Dk]
     if use_qk_l2norm_in_kernel:
-        q, k = l2norm(q), l2norm(k)
-    q, k, v_flat = (repeat_heads(x.to(dtype), HV).flatten(0, 1) for x in (q, k, v))
-    g = torch.zeros(1, 1, dtype=dtype, device=v.device) if g is None else g.to(dtype).reshape(v_flat.shape[0], -1)
-    beta = None if beta is None else beta.to(dtype).flatten()
-    o = token_step_(state.flatten(0, 1), q, k, v_flat, g, beta, check_scale(scale, sizes["Dk"]))
+        qk = l2norm(qk)
+    if sizes["H"] != HV:
+        qk = qk.repeat_interleave(HV // sizes["H"], dim=1)
+    N = sizes["B"] * HV
+    g = torch.zeros(1, 1, dtype=dtype, device=v.device) if g is None else g.to(dtype).reshape(N, -1)
+    beta = None if beta is None else beta.to(dtype).reshape(N)
+    S = state.view(N, sizes["Dk"], sizes["Dv"])
+    o = token_step_(S, qk.view(N, 2, -1), v.to(dtype).reshape(N, -1), g, beta, check_scale(scale, sizes["Dk"]))
     return o.view(v.shape).to(v.dtype)
