@@ -53,6 +53,8 @@ from reference.ops.linear import (
     recurrent_lightning_attention,
     recurrent_linear_attention,
 )
+from reference.ops.softmax import softmax_attention
+from reference.ops.sparse import index_scores, lightning_indexer, sparse_attention
 from reference.ops.step import decode_step
 
 
@@ -84,9 +86,13 @@ __all__ = [
     "chunk_lightning_attention",
     "chunk_linear_attention",
     "decode_step",
+    "index_scores",
+    "lightning_indexer",
     "recurrent_delta_rule",
     "recurrent_gated_delta_rule",
     "recurrent_kda",
     "recurrent_lightning_attention",
     "recurrent_linear_attention",
+    "softmax_attention",
+    "sparse_attention",
 ]

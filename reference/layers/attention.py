@@ -1,0 +1,110 @@
+"""Softmax attention as a layer: grouped heads, QK-norm, RoPE, window, sink logits, output gate, cache."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from reference.layers.norm import RMSNorm
+from reference.layers.rope import apply_rope, rope_frequencies
+from reference.ops.softmax import softmax_attention
+
+GATES = {None: 0, "headwise": 1, "elementwise": None}  # channels of gate per head; None: one per channel
+
+
+class KVState(NamedTuple):
+    """What a softmax layer remembers: every key and value since the start, or those a window still reaches."""
+
+    k: Tensor  # [B, S, HK, D], turned by RoPE already
+    v: Tensor  # [B, S, HK, D]
+    seen: int  # tokens since the start, evicted ones included: the position of the next
+
+
+class Attention(nn.Module):
+    """Project to heads, attend, project back; with every option of the models in this book.
+
+    d_model, n_heads, n_kv_heads (grouped queries; default n_heads), head_dim (default d_model / n_heads).
+    rope_dim: channels per head that turn with the position; None all of them, 0 none (NoPE).
+    qk_norm: None, "head" (RMSNorm on each head: Qwen3), "full" (on the whole projection: MiniMax-M2).
+    gate: None, "elementwise" or "headwise": sigmoid gate on the attention output, before o_proj; its logits
+    come from q_proj, beside each head's query (Qwen3-Next). sinks: one learned logit per head (gpt-oss).
+    window: a query sees its own token and the window - 1 before it; the cache keeps no more.
+
+    forward(x [B, T, d_model], state=None) -> (y [B, T, d_model], KVState). With a state the tokens continue it.
+    Parameter names are those of transformers' llama, qwen3, qwen3_next and gpt_oss attention.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        *,
+        rope_dim: int | None = None,
+        rope_theta: float = 10_000.0,
+        qk_norm: str | None = None,
+        gate: str | None = None,
+        sinks: bool = False,
+        window: int | None = None,
+        bias: bool = False,
+        norm_eps: float = 1e-6,
+        zero_centered_norm: bool = False,
+    ):
+        super().__init__()
+        n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
+        head_dim = d_model // n_heads if head_dim is None else head_dim
+        if n_heads % n_kv_heads:
+            raise ValueError(f"n_heads: expected a multiple of n_kv_heads = {n_kv_heads}, got {n_heads}")
+        if gate not in GATES:
+            raise ValueError(f"gate: expected one of {list(GATES)}, got {gate!r}")
+        if qk_norm not in (None, "head", "full"):
+            raise ValueError(f"qk_norm: expected None, 'head' or 'full', got {qk_norm!r}")
+        self.n_heads, self.n_kv_heads, self.head_dim, self.window, self.gate = (
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            window,
+            gate,
+        )
+        self.gate_dim = head_dim if gate == "elementwise" else GATES[gate]
+        self.q_proj = nn.Linear(d_model, n_heads * (head_dim + self.gate_dim), bias=bias)
+        self.k_proj = nn.Linear(d_model, n_kv_heads * head_dim, bias=bias)
+        self.v_proj = nn.Linear(d_model, n_kv_heads * head_dim, bias=bias)
+        self.o_proj = nn.Linear(n_heads * head_dim, d_model, bias=bias)
+        self.qk_norm = qk_norm
+        if qk_norm is not None:
+            options = {"eps": norm_eps, "zero_centered": zero_centered_norm}
+            self.q_norm = RMSNorm(head_dim * (n_heads if qk_norm == "full" else 1), **options)
+            self.k_norm = RMSNorm(head_dim * (n_kv_heads if qk_norm == "full" else 1), **options)
+        self.sinks = nn.Parameter(torch.zeros(n_heads)) if sinks else None
+        rope_dim = head_dim if rope_dim is None else rope_dim
+        frequencies = rope_frequencies(rope_dim, rope_theta) if rope_dim else torch.empty(0)
+        self.register_buffer("rope", frequencies, persistent=False)
+
+    def forward(self, x: Tensor, state: KVState | None = None) -> tuple[Tensor, KVState]:
+        q, k, v, gate = self.project(x, 0 if state is None else state.seen)
+        seen = x.shape[1] + (0 if state is None else state.seen)
+        if state is not None:
+            k, v = torch.cat([state.k, k], 1), torch.cat([state.v, v], 1)
+        o = softmax_attention(q, k, v, window=self.window, sinks=self.sinks)
+        if gate is not None:
+            o = o * gate.sigmoid()
+        kept = k.shape[1] if self.window is None else max(self.window - 1, 0)
+        first = max(k.shape[1] - kept, 0)
+        return self.o_proj(o.flatten(2)), KVState(k[:, first:], v[:, first:], seen)
+
+    def project(self, x: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """q [B, T, H, D], k and v [B, T, HK, D], normed and turned, and the gate's logits [B, T, H, D or 1] or None."""
+        q = self.q_proj(x).unflatten(-1, (self.n_heads, -1))
+        q, gate = q.split([self.head_dim, self.gate_dim], -1)
+        k, v = self.k_proj(x), self.v_proj(x).unflatten(-1, (self.n_kv_heads, -1))
+        if self.qk_norm == "full":
+            q, k = self.q_norm(q.flatten(2)).unflatten(-1, (self.n_heads, -1)), self.k_norm(k)
+        k = k.unflatten(-1, (self.n_kv_heads, -1))
+        if self.qk_norm == "head":
+            q, k = self.q_norm(q), self.k_norm(k)
+        if len(self.rope):
+            positions = torch.arange(position, position + x.shape[1], device=x.device)
+            q, k = (apply_rope(y, positions, self.rope) for y in (q, k))
+        return q, k, v, gate if self.gate_dim else None

@@ -1,0 +1,27 @@
+"""The norm and gate between a linear-attention operator and its output projection."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS = {"silu": F.silu, "sigmoid": torch.sigmoid}
+
+
+class GatedRMSNorm(nn.Module):
+    """RMSNorm of each head, *then* the gate: weight · x / rms(x) · act(z). Mamba-2 has the opposite order.
+
+    x, z [..., dim] -> [..., dim] in x's dtype, computed in float32 at least. activation: "silu" (Gated
+    DeltaNet) or "sigmoid" (KDA). Source: Qwen3-Next, Kimi Linear.
+    """
+
+    def __init__(self, dim: int, *, activation: str = "silu", eps: float = 1e-6):
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation: expected one of {list(ACTIVATIONS)}, got {activation!r}")
+        self.eps, self.activation = eps, activation
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        normed = x.to(wide) * (x.to(wide).square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        return (self.weight.to(wide) * normed * ACTIVATIONS[self.activation](z.to(wide))).to(x.dtype)

@@ -1,0 +1,32 @@
+"""The decay gate of Gated DeltaNet, KDA and Mamba-2: from a projection to a log decay <= 0."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def log_decay(a: Tensor, A_log: Tensor, dt_bias: Tensor) -> Tensor:
+    """g = -e^{A_log} softplus(a + dt_bias), in float32 at least: never positive, whatever the weights.
+
+    a [..., HV] with A_log and dt_bias [HV], or [..., HV, Dk] with A_log [HV, 1] and dt_bias [HV, Dk] (KDA).
+    Source: Mamba-2 (Dao and Gu 2024); Qwen3-Next and Kimi Linear have the same formula.
+    """
+    wide = torch.float64 if a.dtype == torch.float64 else torch.float32
+    return -A_log.to(wide).exp() * F.softplus(a.to(wide) + dt_bias.to(wide))
+
+
+def initial_A_log(*shape: int) -> Tensor:
+    """ln of a rate that is uniform in (1, 16), as in fla and Mamba-2."""
+    return torch.empty(shape).uniform_(1, 16).log()
+
+
+def initial_dt_bias(*shape: int, shortest: float = 1e-3, longest: float = 1e-1) -> Tensor:
+    """softplus^-1 of steps spread evenly in log between 0.001 and 0.1, as in fla, Mamba-2 and Olmo Hybrid.
+
+    With initial_A_log a memory's median half-life is some ten tokens. transformers' Qwen3-Next starts from
+    dt_bias = 1 instead, a half-life of a fraction of a token: harmless if weights are loaded, useless for training.
+    """
+    dt = torch.empty(shape).uniform_(math.log(shortest), math.log(longest)).exp()
+    return dt + torch.log(-torch.expm1(-dt))  # the inverse of softplus without overflow

@@ -1,0 +1,49 @@
+"""Lightning attention as a layer: a fixed decay per head, no delta rule."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reference.layers.norm import RMSNorm
+from reference.ops.linear import chunk_lightning_attention
+
+
+def decay_slopes(n_heads: int, layer: int, n_layers: int) -> Tensor:
+    """-g per head, [H]: 2^(-8 (h+1) / H), smaller in deeper layers until the last hardly forgets.
+
+    Source: MiniMax-01 (get_slope_rate of its code); ALiBi's slopes (Press et al. 2022) with a depth factor.
+    """
+    head = torch.arange(1, n_heads + 1, dtype=torch.float32)
+    depth = 1 - layer / (n_layers - 1 + 1e-5) + 1e-5
+    return 2.0 ** (-8 * head / n_heads) * depth
+
+
+class LightningAttention(nn.Module):
+    """q, k, v = silu(W x); a decayed sum of key-value products; one norm over all heads; a sigmoid gate.
+
+    No rotary positions, no unit keys, no scale. layer and n_layers set the decay. The state is S
+    [B, H, D, D], float32 whatever the model's dtype.
+    forward(x [B, T, d_model], state=None) -> (y [B, T, d_model], S).
+    Source: MiniMax-01; parameter names are those of transformers' minimax.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, head_dim: int, *, layer: int, n_layers: int, norm_eps: float = 1e-6):
+        super().__init__()
+        if not 0 <= layer < n_layers:
+            raise ValueError(f"layer: expected 0 to n_layers - 1 = {n_layers - 1}, got {layer}")
+        self.n_heads, self.head_dim = n_heads, head_dim
+        self.qkv_proj = nn.Linear(d_model, 3 * n_heads * head_dim, bias=False)
+        self.output_gate = nn.Linear(d_model, n_heads * head_dim, bias=False)
+        self.norm = RMSNorm(n_heads * head_dim, eps=norm_eps)
+        self.out_proj = nn.Linear(n_heads * head_dim, d_model, bias=False)
+        self.register_buffer("g", -decay_slopes(n_heads, layer, n_layers), persistent=False)
+
+    def forward(
+        self, x: Tensor, state: Tensor | None = None, *, cu_seqlens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        qkv = F.silu(self.qkv_proj(x)).unflatten(-1, (self.n_heads, 3 * self.head_dim))
+        q, k, v = qkv.chunk(3, -1)
+        o, S = chunk_lightning_attention(
+            q, k, v, self.g, scale=1.0, initial_state=state, output_final_state=True, cu_seqlens=cu_seqlens
+        )
+        return self.out_proj(self.output_gate(x).sigmoid() * self.norm(o.flatten(2))), S

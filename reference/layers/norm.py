@@ -1,0 +1,27 @@
+"""Root-mean-square norms, plain and zero-centred."""
+
+import torch
+from torch import Tensor, nn
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps), times a learned weight per channel.
+
+    x [..., dim] -> [..., dim] in x's dtype; the mean is taken in float32 at least. zero_centered: the factor is
+    1 + weight with weight starting at 0, so that weight decay pulls it towards 1 and not towards 0.
+    Source: Zhang and Sennrich 2019; zero-centred as in Qwen3-Next.
+    """
+
+    def __init__(self, dim: int, *, eps: float = 1e-6, zero_centered: bool = False):
+        super().__init__()
+        self.eps, self.zero_centered = eps, zero_centered
+        self.weight = nn.Parameter(torch.zeros(dim) if zero_centered else torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.double() if x.dtype == torch.float64 else x.float()
+        normed = wide * (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        factor = 1 + self.weight if self.zero_centered else self.weight
+        return (normed * factor.to(wide.dtype)).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}, eps={self.eps}, zero_centered={self.zero_centered}"

@@ -1,0 +1,81 @@
+"""Softmax attention: the explicit form, which can show its weights, and PyTorch's fused one where that can serve."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reference.ops._call import check_scale
+from reference.ops._layout import inner_dtype
+from reference.ops._recurrent import repeat_heads
+from reference.ops._shapes import check_positive_int, check_same, check_shapes
+
+
+def softmax_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    causal: bool = True,
+    scale: float | None = None,
+    window: int | None = None,
+    sinks: Tensor | None = None,
+    return_weights: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """o_t = Σ_s p_ts v_s with p_ts = e^{scale q_t·k_s} / (e^{sink} + Σ_s' e^{scale q_t·k_s'}).
+
+    q [B, T, H, D]; k [B, S, HK, D] and v [B, S, HK, Dv], with H a multiple of HK (grouped queries: each key
+    head serves H / HK neighbouring query heads). S >= T if causal: the queries are the last T of S tokens, so
+    that a cache can come before them. window: each query sees its own token and the window - 1 before it
+    (every query has position S - T + t, causal or not). sinks: one logit per query head, [H], that takes part
+    in the normalizer and has no value; None means there is none (e^{sink} = 0). scale: None means D**-0.5.
+
+    Returns o [B, T, H, Dv] in v's dtype, or (o, p [B, H, T, S]) with return_weights; p is float32 (float64 for
+    float64 inputs), and with sinks its rows sum to less than 1. PyTorch's fused kernel is used unless sinks or
+    weights are asked for. Raises TypeError or ValueError that names the argument.
+    Source: Vaswani et al. 2017, eq. 1; grouped queries Ainslie et al. 2023; sinks as in gpt-oss.
+    """
+    arguments = {"q": (q, "B T H D"), "k": (k, "B S HK D"), "v": (v, "B S HK Dv"), "sinks": (sinks, "H")}
+    sizes = check_shapes(arguments)
+    check_same("dtype", q=q, k=k, v=v)
+    check_same("device", q=q, k=k, v=v, sinks=sinks)
+    if sizes["H"] % sizes["HK"]:
+        raise ValueError(f"q: the number of heads must be a multiple of k's {sizes['HK']}, got {sizes['H']}")
+    if causal and sizes["S"] < sizes["T"]:
+        raise ValueError(f"k: causal attention needs at least q's {sizes['T']} tokens, got {sizes['S']}")
+    if window is not None:
+        check_positive_int("window", window)
+    scale = check_scale(scale, sizes["D"])
+    seen = visible(sizes["T"], sizes["S"], causal=causal, window=window, device=q.device)
+    if sinks is not None or return_weights:
+        o, p = _explicit(q, k, v, seen, scale, sinks)
+        return (o, p) if return_weights else o
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    plain = window is None and sizes["T"] == sizes["S"] and causal
+    mask = None if plain or (window is None and not causal) else seen
+    grouped = sizes["H"] != sizes["HK"]
+    o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, scale=scale, enable_gqa=grouped)
+    return o.transpose(1, 2)
+
+
+def visible(T: int, S: int, *, causal: bool, window: int | None, device: torch.device | str) -> Tensor:
+    """Which of S tokens each of the last T sees: [T, S], True where a query may look."""
+    query = torch.arange(S - T, S, device=device)[:, None]
+    key = torch.arange(S, device=device)
+    seen = torch.ones(T, S, dtype=torch.bool, device=device)
+    if causal:
+        seen &= key <= query
+    if window is not None:
+        seen &= (key > query - window) & ((key < query + window) if not causal else True)
+    return seen
+
+
+def _explicit(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float, sinks: Tensor | None):
+    dtype, H = inner_dtype(v), q.shape[2]
+    k, v_heads = repeat_heads(k, H), repeat_heads(v, H)
+    scores = scale * torch.einsum("bthd,bshd->bhts", q.to(dtype), k.to(dtype))
+    scores = scores.masked_fill(~seen, float("-inf"))
+    if sinks is not None:
+        column = sinks.to(dtype)[None, :, None, None].expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, column], -1)  # a token that every query sees and that holds nothing
+    p = scores.softmax(-1)[..., : k.shape[1]]
+    return torch.einsum("bhts,bshd->bthd", p, v_heads.to(dtype)).to(v.dtype), p
