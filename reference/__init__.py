@@ -1,7 +1,27 @@
-"""Reference code of the book: what its chapters derive, in tested form.
+"""The tested reference code of the book *From the delta rule to the hybrid LLM*.
 
-The chapters import from here; nothing here imports a chapter. Start with
-`reference.equations` (NumPy, one token at a time, chapters 01 to 03).
+`reference.equations` holds the update rules in NumPy, one token at a time; `reference.ops` the operators in
+PyTorch; `reference.layers` what a model puts around them. The names below are loaded when they are used, so
+that `python -m reference doctor` works where PyTorch doesn't.
 """
 
+import importlib
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Cache": "reference.cache",
+    "HybridConfig": "reference.config",
+    "HybridLM": "reference.model",
+    "generate": "reference.generation",
+    "new_cache": "reference.cache",
+    "preset": "reference.config",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'reference' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

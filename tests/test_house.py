@@ -23,7 +23,7 @@ RANKS = {
     "config": 3,
     "cache": 3,
     "model": 4,
-    "generate": 5,
+    "generation": 5,
     "checkpoints": 5,
     "train": 5,
     "distributed": 6,

@@ -41,7 +41,7 @@ def _scalar_decay(g: Tensor) -> Decay:
     # The difference of two sums loses the digits of a mild gate that follows a strong one: in float64
     # it has digits to spare. (MPS has no float64; it keeps what float32 gives.)
     wide = g.dtype if g.device.type == "mps" else torch.float64
-    G = g.to(wide).clamp(min=FLOOR).cumsum(-1)
+    G = g.clamp(min=FLOOR).cumsum(-1, dtype=wide)
     pairs = (G[:, :, None] - G[:, None, :]).tril_().to(g.dtype).exp_().tril_()  # Γ in (4.3)
     since_start = G.to(g.dtype).exp()[..., None]
     return Decay(since_start, pairs[:, -1, :, None], since_start[:, -1:], pairs, ())

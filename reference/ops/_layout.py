@@ -25,7 +25,7 @@ def l2norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     return x * (x * x).sum(-1, keepdim=True).add_(eps).rsqrt_()
 
 
-class Block(NamedTuple):
+class HeadBlock(NamedTuple):
     """Rows of the batch and value heads that are worked on together: N = rows x heads memories."""
 
     rows: slice
@@ -55,14 +55,14 @@ def at(x: Tensor, time: slice, dtype: torch.dtype, group: int = 1) -> Tensor:
     return part.repeat_interleave(group, dim=0) if group > 1 else part
 
 
-def head_blocks(B: int, HV: int, group: int, device: torch.device) -> Iterator[Block]:
+def head_blocks(B: int, HV: int, group: int, device: torch.device) -> Iterator[HeadBlock]:
     """Cut batch x heads into blocks. A GPU has room for all of them at once."""
     limit = HEADS_IN_CACHE if device.type == "cpu" else B * HV
     heads = HV if limit >= HV else max(limit // group, 1) * group
     rows = max(limit // HV, 1)
     for row in range(0, B, rows):
         for head in range(0, HV, heads):
-            yield Block(slice(row, min(row + rows, B)), slice(head, min(head + heads, HV)))
+            yield HeadBlock(slice(row, min(row + rows, B)), slice(head, min(head + heads, HV)))
 
 
 def chunk_spans(start: int, stop: int, chunk_size: int) -> list[slice]:

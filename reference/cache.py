@@ -1,0 +1,50 @@
+"""What a model remembers between calls: one state per layer, each an immutable record of its mixer."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Snapshot(NamedTuple):
+    """A cache at one moment. States are never written in place, so a snapshot copies nothing."""
+
+    states: tuple
+    seen: int
+
+
+class Cache:
+    """Filled by `model(ids, cache=cache)`: softmax layers' states grow, linear layers' keep their size.
+
+    A recurrent state can't be rewound, so there is no `crop`: take a snapshot where a prefix may be used
+    again (the end of a system prompt, of a turn), and restore it.
+    """
+
+    def __init__(self, n_layers: int, batch_size: int):
+        self.states: list = [None] * n_layers
+        self.batch_size, self.seen = batch_size, 0
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(tuple(self.states), self.seen)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        if len(snapshot.states) != len(self.states):
+            raise ValueError(f"snapshot: expected {len(self.states)} layers, got {len(snapshot.states)}")
+        self.states, self.seen = list(snapshot.states), snapshot.seen
+
+    def nbytes(self) -> int:
+        """Bytes that the states hold."""
+        return sum(x.nbytes for state in self.states for x in _tensors(state))
+
+
+def _tensors(state: object) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    return [x for x in state if isinstance(x, torch.Tensor)] if isinstance(state, tuple) else []
+
+
+def new_cache(model: torch.nn.Module, batch_size: int = 1) -> Cache:
+    """An empty cache for a HybridLM."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size: expected a whole number >= 1, got {batch_size!r}")
+    return Cache(model.config.num_hidden_layers, batch_size)

@@ -1,0 +1,158 @@
+"""What a hybrid model is made of: one frozen, checked record. layer_types is the architecture."""
+
+from dataclasses import asdict, dataclass, fields, replace
+
+MIXERS = ("full_attention", "sliding_attention", "linear_attention", "kda", "lightning_attention")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridConfig:
+    """Sizes and choices; field names as in the model cards on Hugging Face where they have one.
+
+    layer_types names each layer's mixer, first layer first:
+      full_attention        softmax attention over all tokens
+      sliding_attention     softmax attention over the last sliding_window tokens
+      linear_attention      Gated DeltaNet
+      kda                   Kimi Delta Attention (linear_key_head_dim for keys and values, linear_num_value_heads)
+      lightning_attention   decayed linear attention, decay fixed by head and depth (num_attention_heads, head_dim)
+
+    Construction checks every field and raises a ValueError that names it.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    layer_types: tuple[str, ...]
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    # softmax layers
+    rope_theta: float = 10_000.0
+    partial_rotary_factor: float = 1.0  # 0 turns rotary positions off (NoPE)
+    qk_norm: str | None = "head"
+    attention_gate: str | None = None  # "elementwise" in Qwen3-Next
+    attention_sinks: bool = False
+    attention_bias: bool = False
+    sliding_window: int | None = None
+    # linear layers
+    linear_num_key_heads: int = 0
+    linear_num_value_heads: int = 0
+    linear_key_head_dim: int = 0
+    linear_value_head_dim: int = 0
+    linear_conv_kernel_dim: int = 4
+    linear_allow_neg_eigval: bool = False
+    linear_gate: str = "silu"
+    # mixture of experts; num_experts = 0 is a dense MLP in every layer
+    num_experts: int = 0
+    num_experts_per_tok: int = 0
+    moe_intermediate_size: int = 0
+    shared_expert_intermediate_size: int = 0
+    norm_topk_prob: bool = True
+    router_aux_loss_coef: float = 0.001
+    # the rest
+    rms_norm_eps: float = 1e-6
+    zero_centered_norm: bool = False
+    tie_word_embeddings: bool = False
+    initializer_range: float = 0.02
+
+    def __post_init__(self):
+        object.__setattr__(self, "layer_types", tuple(self.layer_types))
+        if not self.layer_types:
+            raise ValueError("layer_types: expected at least one layer")
+        for n, kind in enumerate(self.layer_types):
+            if kind not in MIXERS:
+                raise ValueError(f"layer_types[{n}]: expected one of {list(MIXERS)}, got {kind!r}")
+        self._positive("vocab_size", "hidden_size", "intermediate_size")
+        self._positive("num_attention_heads", "num_key_value_heads", "head_dim")
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads: expected a multiple of num_key_value_heads = {self.num_key_value_heads}, "
+                f"got {self.num_attention_heads}"
+            )
+        if "linear_attention" in self.layer_types:
+            self._positive("linear_num_key_heads", "linear_key_head_dim", "linear_value_head_dim")
+        if {"linear_attention", "kda"} & set(self.layer_types):
+            self._positive("linear_num_value_heads", "linear_key_head_dim", "linear_conv_kernel_dim")
+        if "sliding_attention" in self.layer_types:
+            self._positive("sliding_window")
+        if self.num_experts:
+            self._positive("num_experts", "num_experts_per_tok", "moe_intermediate_size")
+        if not 0 <= self.partial_rotary_factor <= 1:
+            raise ValueError(f"partial_rotary_factor: expected 0 to 1, got {self.partial_rotary_factor}")
+        if self.rotary_dim % 2:
+            raise ValueError(f"partial_rotary_factor: leaves an odd number of channels to turn, {self.rotary_dim}")
+
+    def _positive(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
+
+    @property
+    def num_hidden_layers(self) -> int:
+        return len(self.layer_types)
+
+    @property
+    def rotary_dim(self) -> int:
+        return int(self.head_dim * self.partial_rotary_factor)
+
+    def to_dict(self) -> dict:
+        return {key: list(x) if isinstance(x, tuple) else x for key, x in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "HybridConfig":
+        """The inverse of to_dict; an unknown field is named."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown field(s) {sorted(unknown)}; known are {sorted(f.name for f in fields(cls))}")
+        return cls(**values)
+
+    def with_layers(self, layer_types: tuple[str, ...]) -> "HybridConfig":
+        return replace(self, layer_types=layer_types)
+
+
+def pattern(linear: int, full: int, layers: int, *, kind: str = "linear_attention") -> tuple[str, ...]:
+    """`linear` linear layers, then `full` softmax layers, repeated to `layers`: pattern(3, 1, 8) is Qwen3-Next's."""
+    unit = (kind,) * linear + ("full_attention",) * full
+    if not unit or layers % len(unit):
+        raise ValueError(f"layers: expected a multiple of linear + full = {len(unit)}, got {layers}")
+    return unit * (layers // len(unit))
+
+
+_QWEN = {"partial_rotary_factor": 0.25, "attention_gate": "elementwise", "zero_centered_norm": True}
+_SIZES = {
+    "tiny": {"vocab_size": 256, "hidden_size": 128, "intermediate_size": 256, "layers": 4, "heads": 4, "dim": 32},
+    "laptop": {"vocab_size": 4096, "hidden_size": 256, "intermediate_size": 768, "layers": 8, "heads": 8, "dim": 32},
+    "qwen3_next_small": {
+        "vocab_size": 32_000,
+        "hidden_size": 512,
+        "intermediate_size": 1536,
+        "layers": 8,
+        "heads": 8,
+        "dim": 64,
+    },
+}
+PRESETS = tuple(_SIZES)
+
+
+def preset(name: str) -> HybridConfig:
+    """A named configuration with Qwen3-Next's two blocks, 3 linear layers to 1 softmax layer."""
+    if name not in _SIZES:
+        raise ValueError(f"preset: expected one of {list(PRESETS)}, got {name!r}")
+    size = _SIZES[name]
+    heads, dim = size["heads"], size["dim"]
+    return HybridConfig(
+        vocab_size=size["vocab_size"],
+        hidden_size=size["hidden_size"],
+        intermediate_size=size["intermediate_size"],
+        layer_types=pattern(3, 1, size["layers"]),
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 4,
+        head_dim=2 * dim,
+        linear_num_key_heads=heads // 2,
+        linear_num_value_heads=heads,
+        linear_key_head_dim=dim,
+        linear_value_head_dim=dim,
+        tie_word_embeddings=True,
+        **_QWEN,
+    )
