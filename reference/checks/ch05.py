@@ -62,9 +62,6 @@ def one_for_several(answer: Callable) -> str:
         "the keys",
         mistakes={
             "You tiled: 1 2 1 2. Neighboring query heads share a key head, 1 1 2 2: np.repeat.": np.tile(K, (1, 3, 1)),
-            "The right shape, from the wrong numbers: a reshape mixed tokens or channels.": np.repeat(K, 3, axis=0)
-            .reshape(3, 3, 2, 4)
-            .reshape(3, 6, 4),
             "All query heads read the first key head: that is multi-query attention.": np.repeat(K[:, :1], 6, axis=1),
         },
     )

@@ -13,9 +13,9 @@ from reference.plotting._style import COLORS
 
 # title, what is cached (label, number of boxes), for four query heads each
 SHARING = (
-    ("MHA", "k, v", 4),
-    ("GQA", "k, v", 2),
-    ("MQA", "k, v", 1),
+    ("MHA", "k v", 4),
+    ("GQA", "k v", 2),
+    ("MQA", "k v", 1),
     ("MLA", "latent c", 1),
 )
 QUERY_HEADS = 4
@@ -34,7 +34,7 @@ def draw_groups() -> Figure:
             _box(ax, h, 1, 0.8, f"q{h + 1}", COLORS["delta"])
         for j, x in enumerate(xs):
             number = str(j + 1) if kept > 1 else ""
-            _box(ax, x, 0, 1.6 if title == "MLA" else 0.9, label.replace(",", number + ",") + number, color)
+            _box(ax, x, 0, 1.6 if title == "MLA" else 0.9, label.replace(" v", number + " v") + number, color)
         if title == "MLA":
             ax.text(2.55, 0.47, "own $W_h$\nper head", fontsize=7.5, color="#444444", ha="left", va="center")
         ax.set(xlim=(-0.75, 3.95), ylim=(-0.45, 1.45))
