@@ -70,9 +70,9 @@ def _check(q, k, v, g, beta, g_axes, scale, initial_state, cu_seqlens) -> tuple[
     sizes = check_shapes({**tensors, "g": (g, g_axes), "beta": (beta, "B T HV")})
     check_groups(sizes)
     check_same("dtype", q=q, k=k, v=v)
-    check_same("device", q=q, k=k, v=v, g=g, beta=beta, initial_state=initial_state)
     bounds = check_cu_seqlens(cu_seqlens, sizes)
     check_state(initial_state, sizes, len(bounds) - 1 if cu_seqlens is not None else sizes["B"])
+    check_same("device", q=q, k=k, v=v, g=g, beta=beta, initial_state=initial_state)
     scale = check_scale(scale, sizes["Dk"])
     check_values(g, q=q, k=k, v=v, beta=beta, initial_state=initial_state)
     return bounds, scale

@@ -97,8 +97,7 @@ def check_state(state: Tensor | None, sizes: dict[str, int], n_sequences: int) -
     if state is None:
         return
     wanted = [n_sequences, sizes["HV"], sizes["Dk"], sizes["Dv"]]
-    if not isinstance(state, Tensor) or not state.is_floating_point():
-        raise TypeError(f"initial_state: expected a floating tensor or None, got {type(state).__name__}")
+    check_shapes({"initial_state": (state, "B HV Dk Dv")})
     if list(state.shape) != wanted:
         raise ValueError(f"initial_state: expected [B, HV, Dk, Dv] = {wanted}, got {list(state.shape)}")
 

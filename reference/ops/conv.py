@@ -31,14 +31,12 @@ def causal_conv(
     output_final_state). Raises TypeError or ValueError that names the argument. Source: Qwen3-Next, W = 4, silu.
     """
     sizes = check_shapes({"x": (x, "B T D"), "weight": (weight, "D W"), "bias": (bias, "D")})
-    check_same("device", x=x, weight=weight, bias=bias, initial_state=initial_state)
-    if activation not in (None, "silu"):
-        raise ValueError(f"activation: expected None or 'silu', got {activation!r}")
+    _check_activation(activation)
     bounds = check_cu_seqlens(cu_seqlens, sizes)
     n_states, tail = (sizes["B"] if cu_seqlens is None else len(bounds) - 1), sizes["W"] - 1
-    if initial_state is not None and list(initial_state.shape) != [n_states, sizes["D"], tail]:
-        wanted = [n_states, sizes["D"], tail]
-        raise ValueError(f"initial_state: expected [B, D, W-1] = {wanted}, got {list(initial_state.shape)}")
+    if initial_state is not None:
+        _check_tail("initial_state", initial_state, [n_states, sizes["D"], tail])
+    check_same("device", x=x, weight=weight, bias=bias, initial_state=initial_state)
     check_values(None, x=x, weight=weight, bias=bias, initial_state=initial_state)
     before = x.new_zeros(n_states, sizes["D"], tail) if initial_state is None else initial_state.to(x.dtype)
     outputs, tails = [], []
@@ -64,14 +62,25 @@ def causal_conv_step(
 ) -> Tensor:
     """One token x [B, D] of decoding; `state` [B, D, W-1] moves on by one token in place. Returns y [B, D]."""
     check_shapes({"x": (x, "B D"), "weight": (weight, "D W"), "bias": (bias, "D")})
-    wanted = [x.shape[0], weight.shape[0], weight.shape[1] - 1]
-    if list(state.shape) != wanted:
-        raise ValueError(f"state: expected [B, D, W-1] = {wanted}, got {list(state.shape)}")
-    if activation not in (None, "silu"):
-        raise ValueError(f"activation: expected None or 'silu', got {activation!r}")
+    _check_tail("state", state, [x.shape[0], weight.shape[0], weight.shape[1] - 1])
+    check_same("device", x=x, weight=weight, bias=bias, state=state)
+    _check_activation(activation)
     seen = torch.cat([state, x[..., None].to(state.dtype)], -1)  # [B, D, W]
     state.copy_(seen[..., 1:])
     dtype = inner_dtype(x)
     y = (seen.to(dtype) * weight.to(dtype)).sum(-1)
     y = y if bias is None else y + bias.to(dtype)
     return (F.silu(y) if activation == "silu" else y).to(x.dtype)
+
+
+def _check_activation(activation: str | None) -> None:
+    if activation not in (None, "silu"):
+        raise ValueError(f"activation: expected None or 'silu', got {activation!r}")
+
+
+def _check_tail(name: str, tail: object, wanted: list[int]) -> None:
+    if not isinstance(tail, Tensor) or not tail.is_floating_point():
+        what = tail.dtype if isinstance(tail, Tensor) else type(tail).__name__
+        raise TypeError(f"{name}: expected a floating tensor, got {what}")
+    if list(tail.shape) != wanted:
+        raise ValueError(f"{name}: expected [B, D, W-1] = {wanted}, got {list(tail.shape)}")

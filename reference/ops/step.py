@@ -11,7 +11,7 @@ from torch import Tensor
 from reference.ops._call import check_scale
 from reference.ops._layout import inner_dtype, l2norm
 from reference.ops._recurrent import token_step_
-from reference.ops._shapes import check_groups, check_shapes
+from reference.ops._shapes import check_groups, check_same, check_shapes
 
 
 @torch.no_grad()
@@ -36,7 +36,7 @@ def decode_step(
     the delta rule, both the gated delta rule, both with one g per channel KDA.
     Raises TypeError, ValueError naming the argument. Source: (4.4) to (4.6) with C = 1.
     """
-    g_axes = "B HV Dk" if g is not None and g.dim() == 3 else "B HV"
+    g_axes = "B HV Dk" if isinstance(g, Tensor) and g.dim() == 3 else "B HV"
     sizes = check_shapes(
         {
             "q": (q, "B H Dk"),
@@ -48,6 +48,8 @@ def decode_step(
         }
     )
     check_groups(sizes)
+    check_same("dtype", q=q, k=k, v=v)
+    check_same("device", q=q, k=k, v=v, g=g, beta=beta, state=state)
     dtype, HV = inner_dtype(v), sizes["HV"]
     if state.dtype != dtype or not state.is_contiguous():
         layout = "contiguous" if state.is_contiguous() else "not contiguous"

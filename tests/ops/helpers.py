@@ -21,7 +21,7 @@ FORMS = ["recurrent", "chunk"]
 FLOAT32_ERROR = 2e-5  # the promise: max |difference| / max |reference| in float32
 
 # The same examples in every run: a failure that a stranger sees can be seen again.
-steady = settings(deadline=None, derandomize=True, database=None)
+steady = settings(deadline=None, derandomize=True, database=None, max_examples=25)
 
 each_operator = pytest.mark.parametrize("name", NAMES)
 each_gated = pytest.mark.parametrize("name", GATED)
@@ -113,3 +113,21 @@ def gradients(outputs, wanted, *, seed=5):
     rng = torch.Generator().manual_seed(seed)
     arriving = [torch.randn(y.shape, generator=rng, dtype=F64).to(y.dtype) for y in outputs]
     return torch.autograd.grad(outputs, wanted, arriving)
+
+
+def chunk(name):
+    return OPERATORS[name].chunk
+
+
+def recurrent(name):
+    return OPERATORS[name].recurrent
+
+
+def random_inputs(name, B=1, T=13, H=2, HV=None, Dk=8, Dv=6, *, dtype=F32, low=-0.5, seed=0):
+    """`inputs` with the number of value heads and g's lower end spelled out."""
+    return inputs(name, B, T, H, (HV or H) // H, Dk, Dv, dtype=dtype, strength=-low, seed=seed, beta_max=2.0)
+
+
+def independent(x, *, initial_state=None):
+    """The float64 recurrence of x: (o, final state)."""
+    return recurrence(x, initial_state=initial_state)

@@ -152,10 +152,11 @@ def test_half_types_are_computed_in_float32(name, form, dtype):
 @HALVES
 def test_a_float32_gate_beside_half_values_keeps_its_digits(name, form, dtype):
     x = inputs(name, T=100, Dk=8, dtype=F32)
+    x["g"].fill_(-0.30016)  # lies between two float16 numbers: rounding it changes every step the same way
     half = {key: value if key == "g" else value.to(dtype) for key, value in x.items()}
     assert error(run(name, form, half)[1], recurrence(half)[1]) <= FLOAT32_ERROR
     rounded = recurrence({**half, "g": x["g"].to(dtype)})[1]
-    assert error(run(name, form, half)[1], rounded) > 2 * FLOAT32_ERROR
+    assert error(run(name, form, half)[1], rounded) > 3 * FLOAT32_ERROR
 
 
 @each_operator

@@ -215,7 +215,7 @@ def test_fla_issue_111_long_training_with_strong_gates_gives_finite_gradients(fo
 
 @each_form
 def test_fla_issue_122_a_channel_decay_does_not_overflow(form):
-    """https://github.com/fla-org/flash-linear-attention/issues/122: NaN from gated linear attention, one gate per channel.
+    """https://github.com/fla-org/flash-linear-attention/issues/122: NaN from channel gates.
 
     Cause: scores as (q e^G) · (k e^{-G}), whose second factor overflows float32 once a channel's sum in a
     chunk passes -88. Here each pair decays through a cut between its tokens: two factors, both at most 1.

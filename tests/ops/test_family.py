@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.ops.cases import chunk, error, random_inputs, recurrent
+from tests.ops.helpers import chunk, error, random_inputs, recurrent
 
 
 def both(form, name, inputs):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from tests.ops.cases import NAMES, chunk, error, independent, random_inputs, random_state, recurrent
+from tests.ops.helpers import NAMES, chunk, error, independent, random_inputs, random_state, recurrent
 
 
 def leaves(inputs, state=None):

@@ -1,10 +1,12 @@
 """Sequences packed along time are strangers: values, states and gradients equal separate runs."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from reference.ops import causal_conv
-from tests.ops.cases import NAMES, chunk, error, random_inputs, random_state, recurrent
+from tests.ops.helpers import NAMES, chunk, error, random_inputs, random_state, recurrent
 
 BOUNDS = [0, 1, 64, 66, 131, 150]
 PACKED = torch.tensor(BOUNDS)
@@ -18,7 +20,7 @@ def test_packing_equals_separate_runs(name, form, with_state):
     states = random_state(inputs, n=5) if with_state else None
     o, finals = form(name)(**inputs, initial_state=states, output_final_state=True, cu_seqlens=PACKED)
     assert finals.shape[0] == 5
-    for n, (a, b) in enumerate(zip(BOUNDS[:-1], BOUNDS[1:], strict=True)):
+    for n, (a, b) in enumerate(pairwise(BOUNDS)):
         own = {key: x[:, a:b] for key, x in inputs.items()}
         state = None if states is None else states[n : n + 1]
         wanted, final = form(name)(**own, initial_state=state, output_final_state=True)
@@ -61,6 +63,6 @@ def test_the_convolution_never_looks_into_the_sequence_before():
     bounds = [0, 2, 3, 9, 12]
     state = torch.randn(4, 3, 3, generator=r)
     y, tails = causal_conv(x, weight, initial_state=state, output_final_state=True, cu_seqlens=torch.tensor(bounds))
-    for n, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for n, (a, b) in enumerate(pairwise(bounds)):
         own, tail = causal_conv(x[:, a:b], weight, initial_state=state[n : n + 1], output_final_state=True)
         assert torch.allclose(y[:, a:b], own, atol=1e-6) and torch.equal(tails[n : n + 1], tail)
