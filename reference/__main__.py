@@ -11,6 +11,8 @@ import sys
 from typing import List, Optional  # noqa: UP035  (old Pythons must get as far as the doctor)
 
 COMMANDS = {
+    "vectors": "write or check conformance vectors for ports of the operators",
+    "bench": "measure the operators against transformers, side by side",
     "doctor": "say in words whether this machine is ready for the book",
 }
 

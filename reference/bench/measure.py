@@ -1,0 +1,103 @@
+"""Timing side by side, peak memory in a fresh process, and the words for the machine they were measured on."""
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+Work = Callable[[], object]
+
+
+class Times(NamedTuple):
+    """Seconds of one call: median, fastest, slowest of several."""
+
+    median: float
+    low: float
+    high: float
+
+
+def side_by_side(works: dict[str, Work], repeats: int, *, warm_up: int = 1) -> dict[str, Times]:
+    """Time several works in turns, so that a slow minute of the machine falls on all of them. Times in seconds."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(warm_up + repeats):
+        for name, work in works.items():
+            began = time.perf_counter()
+            work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn >= warm_up:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: Times(statistics.median(x), min(x), max(x)) for name, x in seconds.items()}
+
+
+def repeated_work(work: Work, times: int) -> Work:
+    """A work so short that it is repeated within one measurement; divide the result by `times`."""
+
+    def repeated() -> None:
+        for _ in range(times):
+            work()
+
+    return repeated
+
+
+def peak_resident_bytes(script: str, *arguments: str) -> int:
+    """What the process of `script` needs at its peak beyond what it held when its inputs existed.
+
+    The script runs in a fresh interpreter, prepares its inputs, calls print_resident(), does the work, and calls
+    print_resident(peak=True). Resident memory: what an allocator keeps for later counts. Not on Windows.
+    """
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the memory measurement failed:\n{done.stderr[-2000:]}")
+    before, after = (int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("resident "))
+    return max(after - before, 0)
+
+
+def print_resident(*, peak: bool = False) -> None:
+    """Print this process's resident memory in bytes, now or at its peak so far."""
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if not peak and sys.platform == "linux":
+        with open("/proc/self/statm", encoding="ascii") as file:
+            found = int(file.read().split()[1]) * resource.getpagesize()
+    print("resident", found, flush=True)
+
+
+def describe_machine(device: str) -> dict[str, object]:
+    """What the numbers depend on: processor or GPU, threads, versions."""
+    found = {
+        "processor": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    try:
+        import transformers
+
+        found["transformers"] = transformers.__version__
+    except ImportError:
+        found["transformers"] = None
+    return found
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
+
+
+def as_json(record: dict) -> str:
+    return json.dumps(record, indent=1, sort_keys=True) + "\n"

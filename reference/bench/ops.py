@@ -1,0 +1,275 @@
+"""`python -m reference bench ops`: the operators against transformers' fallbacks, in one run.
+
+Ratios are theirs over ours, medians of interleaved runs, so that a slow minute falls on both. "Share of matmul"
+is the rate of multiply-adds that the chunked equations ask for, per token and value head
+3 Dk Dv + 2 C (Dk + Dv) + C^2 / 2 (equation 4.15 of chapter 04), over that of a 2048-cubed float32 matrix product.
+Peak memory is resident memory of a fresh process above what it held when its inputs existed.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from reference.bench.measure import Times, as_json, describe_machine, peak_resident_bytes, repeated_work, side_by_side
+from reference.files import write_text
+from reference.ops import (
+    chunk_delta_rule,
+    chunk_gated_delta_rule,
+    chunk_kda,
+    chunk_lightning_attention,
+    chunk_linear_attention,
+    decode_step,
+    recurrent_gated_delta_rule,
+    softmax_attention,
+)
+
+D = 128  # Dk = Dv, as in Qwen3-Next and Kimi Linear
+SHAPES = [(2048, 32), (8192, 8), (8192, 32)]
+TARGETS = {"forward 2048 x 32": 3.0, "forward 8192 x 8": 3.0, "forward 8192 x 32": 4.5}
+TARGETS |= {"forward+backward 8192 x 8": 20.0, "decode 32 heads": 2.0, "peak memory 8192 x 8": 2.0}
+MEMORY_SCRIPT = """
+import sys, torch
+from reference.bench.measure import print_resident
+from reference.bench.ops import rivals, tensors
+torch.set_num_threads(int(sys.argv[4]))
+inputs = [x.requires_grad_() for x in tensors(int(sys.argv[2]), int(sys.argv[3]), "cpu")]
+operator = rivals()[sys.argv[1]]
+small = [x[:, :128].detach().requires_grad_() for x in inputs]
+operator(*small)[0].sum().backward()
+do = torch.randn_like(inputs[2])
+print_resident()
+operator(*inputs)[0].backward(do)
+print_resident(peak=True)
+"""
+
+
+def tensors(T: int, H: int, device: str) -> list[torch.Tensor]:
+    """q, k, v, g, beta of one sequence: unit keys, decays between 0 and -1."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, T, H, D, device=device) for _ in range(3))
+    q, k = (x / x.norm(dim=-1, keepdim=True) for x in (q, k))
+    return [q, k, v, -torch.rand(1, T, H, device=device), torch.rand(1, T, H, device=device)]
+
+
+def rivals() -> dict[str, object]:
+    """ours and, where transformers is installed, theirs: (q, k, v, g, beta) -> (o, state)."""
+    found = {"ours": chunk_gated_delta_rule}
+    try:
+        from transformers.models.qwen3_next.modeling_qwen3_next import torch_chunk_gated_delta_rule
+        from transformers.utils import logging
+    except ImportError:
+        return found
+    logging.set_verbosity_error()  # it would say at every first call that it falls back to these functions
+    return found | {"theirs": torch_chunk_gated_delta_rule}
+
+
+def multiply_adds(T: int, H: int, C: int) -> float:
+    """What (4.4) to (4.6) ask for."""
+    return T * H * (3 * D * D + 4 * C * D + C**2 / 2)  # (4.15)
+
+
+class Table:
+    """Rows of the printed table, and the same as a record."""
+
+    def __init__(self):
+        self.rows, self.record = [], {}
+
+    def add(self, name: str, times: dict[str, Times], *, per: int = 1) -> None:
+        ours, theirs = times["ours"], times.get("theirs")
+        entry = {who: {"median": t.median / per, "low": t.low / per, "high": t.high / per} for who, t in times.items()}
+        if theirs is not None:
+            entry["ratio"] = theirs.median / ours.median
+        if name in TARGETS:
+            entry["target"] = TARGETS[name]
+        self.record[name] = entry
+        self.rows.append((name, _duration(ours.median / per), _duration(theirs.median / per) if theirs else "-", entry))
+
+    def text(self) -> str:
+        lines = ["| what | ours | transformers | ratio | wanted |", "|---|---|---|---|---|"]
+        for name, ours, theirs, entry in self.rows:
+            ratio = f"{entry['ratio']:.1f}x" if "ratio" in entry else "-"
+            target = f"{entry['target']:g}x" if "target" in entry else ""
+            lines.append(f"| {name} | {ours} | {theirs} | {ratio} | {target} |")
+        return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.2f} s"
+        if seconds >= 1
+        else f"{1e3 * seconds:.1f} ms"
+        if seconds >= 1e-3
+        else f"{1e6 * seconds:.0f} µs"
+    )
+
+
+def _run(device: str, quick: bool) -> tuple[Table, dict]:
+    """All measurements: the table, and the record that is stored."""
+    table, operators = Table(), rivals()
+    shapes = [(T // 8, max(H // 4, 2)) for T, H in SHAPES] if quick else SHAPES
+    repeats, long = (2, 512) if quick else (7, 8192)
+    steps = [
+        *[lambda T=T, H=H: _forward(table, operators, T, H, device, repeats) for T, H in shapes],
+        lambda: _forward_backward(table, operators, long, 8, device, 1 if quick else 2),
+        lambda: _forward_backward(table, operators, 2 * long, 8, device, 1, ours_only=quick),
+        lambda: _decode(table, device, 20 if quick else 200),
+        lambda: _family(table, long // 4, 8, device, repeats),
+    ]
+    if device == "cpu" and not quick:
+        steps.append(lambda: _memory(table, operators, long))
+    for step in tqdm(steps, desc="bench ops", ascii=True):
+        step()
+    record = {"machine": describe_machine(device), "D": D, "quick": quick, "table": table.record}
+    record["share_of_matmul"] = _share_of_matmul(shapes, device, repeats)
+    record["growth"] = _growth(table, long)
+    record["lengths"] = _lengths(device, 1 if quick else 3, 2048 if quick else 16384)
+    return table, record
+
+
+@torch.no_grad()
+def _forward(table: Table, operators: dict, T: int, H: int, device: str, repeats: int) -> None:
+    inputs = tensors(T, H, device)
+    works = {name: lambda op=op: op(*inputs) for name, op in operators.items()}
+    table.add(f"forward {T} x {H}", side_by_side(works, repeats))
+
+
+def _forward_backward(table, operators, T, H, device, repeats, *, ours_only=False) -> None:
+    inputs = [x.requires_grad_() for x in tensors(T, H, device)]
+    do = torch.randn_like(inputs[2])
+    chosen = {"ours": operators["ours"]} if ours_only else operators
+    works = {name: lambda op=op: torch.autograd.grad(op(*inputs)[0], inputs, do) for name, op in chosen.items()}
+    table.add(f"forward+backward {T} x {H}", side_by_side(works, repeats))
+
+
+@torch.no_grad()
+def _decode(table: Table, device: str, times: int) -> None:
+    theirs = None
+    if "theirs" in rivals():
+        from transformers.models.qwen3_next.modeling_qwen3_next import torch_recurrent_gated_delta_rule as theirs
+    keywords = {"use_qk_l2norm_in_kernel": True}
+    for H in (8, 32):
+        q, k, v, g, beta = tensors(1, H, device)
+        state = torch.zeros(1, H, D, D, device=device)
+        token = [x[:, 0].contiguous() for x in (q, k, v, g, beta)]
+        full = keywords | {"initial_state": state.clone(), "output_final_state": True}
+        works = {"ours": repeated_work(lambda a=token, s=state: decode_step(*a, s, **keywords), times)}
+        slow = {"ours": repeated_work(lambda a=(q, k, v, g, beta), f=full: recurrent_gated_delta_rule(*a, **f), times)}
+        if theirs is not None:
+            works["theirs"] = slow["theirs"] = repeated_work(
+                lambda a=(q, k, v, g, beta), f=full: theirs(*a, **f), times
+            )
+        table.add(f"decode {H} heads", side_by_side(works, 5), per=times)
+        table.add(f"decode {H} heads, recurrent operator", side_by_side(slow, 3), per=times)
+
+
+@torch.no_grad()
+def _family(table: Table, T: int, H: int, device: str, repeats: int) -> None:
+    q, k, v, g, beta = tensors(T, H, device)
+    channels = -torch.rand(1, T, H, D, device=device)
+    works = {
+        "linear attention": {"ours": lambda: chunk_linear_attention(q, k, v)},
+        "lightning attention": {"ours": lambda: chunk_lightning_attention(q, k, v, g)},
+        "delta rule": {"ours": lambda: chunk_delta_rule(q, k, v, beta)},
+        "KDA": {"ours": lambda: chunk_kda(q, k, v, channels, beta)},
+    }
+    if "theirs" in rivals():
+        from transformers.models.kimi_linear.modeling_kimi_linear import chunk_kimi_delta_attention as kda
+
+        works["KDA"]["theirs"] = lambda: kda(q, k, v, channels, beta)
+    for name, pair in works.items():
+        table.add(f"{name}, forward {T} x {H}", side_by_side(pair, min(repeats, 3)))
+
+
+def _memory(table: Table, operators: dict, T: int) -> None:
+    threads = str(torch.get_num_threads())
+    peaks = {name: peak_resident_bytes(MEMORY_SCRIPT, name, str(T), "8", threads) for name in operators}
+    entry = {name: {"bytes": peak} for name, peak in peaks.items()}
+    name = f"peak memory {T} x 8"
+    if "theirs" in peaks:
+        entry["ratio"] = peaks["theirs"] / peaks["ours"]
+    if name in TARGETS:
+        entry["target"] = TARGETS[name]
+    table.record[name] = entry
+    shown = {who: f"{peak / 2**20:.0f} MiB" for who, peak in peaks.items()}
+    table.rows.append((name, shown["ours"], shown.get("theirs", "-"), entry))
+
+
+@torch.no_grad()
+def _share_of_matmul(shapes: list, device: str, repeats: int) -> dict[str, float]:
+    """The operator's rate over a matrix product's, both measured now in turns."""
+    a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
+    shares = {}
+    for T, H in shapes:
+        inputs = tensors(T, H, device)
+        times = side_by_side({"matmul": lambda: a @ b, "ours": lambda x=inputs: chunk_gated_delta_rule(*x)}, repeats)
+        rate = multiply_adds(T, H, 64) / times["ours"].median
+        shares[f"{T} x {H}"] = rate / (2048**3 / times["matmul"].median)
+    return shares
+
+
+def _growth(table: Table, T: int) -> dict[str, float]:
+    """Time of forward + backward at twice the length over that at T."""
+    one, two = (table.record[f"forward+backward {n * T} x 8"] for n in (1, 2))
+    return {who: two[who]["median"] / one[who]["median"] for who in ("ours", "theirs") if who in two and who in one}
+
+
+@torch.no_grad()
+def _lengths(device: str, repeats: int, longest: int, H: int = 8) -> dict:
+    """Milliseconds forward against length: chunks, softmax attention, and token by token up to 1024 tokens."""
+    found: dict[str, list] = {"T": [], "chunks": [], "softmax": [], "recurrent": []}
+    for T in [2**n for n in range(7, 20) if 2**n <= longest]:
+        inputs = tensors(T, H, device)
+        works = {
+            "chunks": lambda x=inputs: chunk_gated_delta_rule(*x),
+            "softmax": lambda x=inputs: softmax_attention(*x[:3]),
+        }
+        if T <= 1024:
+            works["recurrent"] = lambda x=inputs: recurrent_gated_delta_rule(*x)
+        times = side_by_side(works, repeats)
+        found["T"].append(T)
+        for name in ("chunks", "softmax", "recurrent"):
+            found[name].append(1e3 * times[name].median if name in times else None)
+    return found
+
+
+def _summary(table: Table, record: dict) -> str:
+    about = record["machine"]
+    versions = f"torch {about['torch']}, transformers {about['transformers']}"
+    where = f"{about['processor']}, {about['threads']} threads, {versions}"
+    shares = ", ".join(f"{shape}: {100 * share:.0f} %" for shape, share in record["share_of_matmul"].items())
+    growing = ", ".join(f"{who} {x:.2f}x" for who, x in record["growth"].items())
+    last = [
+        f"share of a 2048-cubed float32 matmul's rate: {shares}",
+        f"growth from T to 2 T, forward+backward: {growing}",
+    ]
+    if about["transformers"] is None:
+        last.append("transformers is not installed: pip install transformers==5.23.0 adds the comparison")
+    return "\n".join([f"{where}; float32, B = 1, Dk = Dv = {D}, tokens x heads", "", table.text(), "", *last])
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m reference bench ops", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--quick", action="store_true", help="small shapes, under a minute; the targets don't apply")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default 2)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--out", type=Path, help="folder for bench_ops.json and bench_ops.svg")
+    chosen = parser.parse_args(argv)
+    if chosen.threads < 1:
+        parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: this PyTorch finds no GPU")
+    if chosen.out is not None and chosen.out.exists() and not chosen.out.is_dir():
+        parser.error(f"--out: {chosen.out} is a file, expected a folder")
+    torch.set_num_threads(chosen.threads)
+    table, record = _run(chosen.device, chosen.quick)
+    print(_summary(table, record))
+    if chosen.out is not None:
+        from reference.plotting.bench import save_lengths
+
+        chosen.out.mkdir(parents=True, exist_ok=True)
+        write_text(chosen.out / "bench_ops.json", as_json(record))
+        save_lengths(record, chosen.out / "bench_ops.svg")
+    return 0

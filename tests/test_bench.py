@@ -1,0 +1,82 @@
+"""The benches run, say what they measured, and refuse bad arguments. No time is ever asserted."""
+
+import json
+import time
+
+import pytest
+
+from reference.bench import main
+from reference.bench.measure import peak_resident_bytes, repeated_work, side_by_side
+from reference.bench.ops import D, multiply_adds
+
+
+def test_works_are_timed_in_turns():
+    order = []
+    times = side_by_side({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert order == ["a", "b"] * 4  # one round to warm up
+    assert all(t.low <= t.median <= t.high for t in times.values())
+
+
+def test_a_longer_work_takes_longer():
+    times = side_by_side({"short": lambda: None, "long": repeated_work(lambda: time.sleep(0.01), 3)}, 2)
+    assert times["long"].median >= 0.03 > times["short"].median
+
+
+def test_peak_memory_sees_what_a_process_holds():
+    pytest.importorskip("resource")
+    script = """
+import sys
+from reference.bench.measure import print_resident
+print_resident()
+block = bytearray(int(sys.argv[1]))
+for i in range(0, len(block), 4096): block[i] = 1
+print_resident(peak=True)
+"""
+    assert 90_000_000 < peak_resident_bytes(script, "100000000") < 200_000_000
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        peak_resident_bytes("1 / 0")
+
+
+def test_multiply_adds_of_one_chunk_counted_by_hand():
+    C = 64
+    scores, solve = 2 * C * C * D, C**3 / 2  # q k^T and k k^T; the inverse
+    values, states = 2 * C * C * D, 3 * C * D * D  # T R and P U; q S, k S, k^T U
+    assert multiply_adds(C, 1, C) == scores + solve + values + states
+
+
+def test_the_operator_bench_prints_a_table_and_writes_json_and_figure(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("reference.bench.ops.SHAPES", [(256, 8)])
+    assert main(["ops", "--quick", "--threads", "1", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "| what | ours | transformers | ratio | wanted |" in printed and "1 threads" in printed
+    record = json.loads((tmp_path / "bench_ops.json").read_text())
+    assert record["quick"] and record["machine"]["torch"]
+    for name in ("forward 32 x 2", "forward+backward 512 x 8", "decode 32 heads"):
+        entry = record["table"][name]
+        assert entry["ratio"] == pytest.approx(entry["theirs"]["median"] / entry["ours"]["median"])
+        assert entry["ours"]["low"] <= entry["ours"]["median"] <= entry["ours"]["high"]
+    assert record["lengths"]["T"] == [128, 256, 512, 1024, 2048] and record["lengths"]["recurrent"][-1] is None
+    assert (tmp_path / "bench_ops.svg").read_text().startswith("<?xml")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bench_ops.json", "bench_ops.svg"]
+
+
+def test_the_model_bench_prints_ratios(tmp_path, capsys):
+    assert main(["transformers", "--quick", "--threads", "1", "--out", str(tmp_path)]) == 0
+    assert "prefill 256 tokens" in capsys.readouterr().out
+    record = json.loads((tmp_path / "bench_transformers.json").read_text())
+    assert all(entry["ratio"] > 0 for entry in record["table"].values())
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["speed"], "invalid choice: 'speed'"),
+        (["ops", "--threads", "0"], "--threads: expected a number >= 1, got 0"),
+        (["ops", "--out", __file__], "is a file, expected a folder"),
+        (["transformers", "--threads", "-1"], "--threads: expected a number >= 1"),
+    ],
+)
+def test_bad_arguments_are_named(argv, message, capsys):
+    with pytest.raises(SystemExit):
+        main(argv)
+    assert message in capsys.readouterr().err
