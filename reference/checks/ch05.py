@@ -104,7 +104,7 @@ def merge_halves(answer: Callable) -> str:
 
 
 @exercise("5.4", "Turn")
-def turn(answer: Callable) -> str:
+def turned_vector(answer: Callable) -> str:
     x, f, t = np.random.default_rng(54).normal(size=10), np.array([1.0, 0.2, 0.04]), 3
 
     def rotated(a: NDArray, b: NDArray, sign: float = 1.0, t: float = t) -> tuple[NDArray, NDArray]:

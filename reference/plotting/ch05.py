@@ -36,7 +36,7 @@ def draw_groups() -> Figure:
             number = str(j + 1) if kept > 1 else ""
             _box(ax, x, 0, 1.6 if title == "MLA" else 0.9, label.replace(" v", number + " v") + number, color)
         if title == "MLA":
-            ax.text(2.55, 0.47, "own $W_h$\nper head", fontsize=7.5, color="#444444", ha="left", va="center")
+            ax.text(2.55, 0.47, "own $U_h, Z_h$\nper head", fontsize=7.5, color="#444444", ha="left", va="center")
         ax.set(xlim=(-0.75, 3.95), ylim=(-0.45, 1.45))
         ax.set_title(title, fontsize=10)
         ax.axis("off")

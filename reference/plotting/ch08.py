@@ -74,11 +74,16 @@ def draw_sparse_layer() -> Figure:
     return fig
 
 
-def mean_lines(
-    ax: Axes, x: Sequence[float], runs: dict[str, NDArray], styles: dict[str, tuple[str, str]], **options: float
-) -> None:
+def doubling_ticks(ax: Axes, x: Sequence[float], xlabel: str, ylabel: str) -> None:
+    """A log axis with plain numbers at x and nothing between."""
+    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    ax.set_xticks(x, [f"{value:g}" for value in x])
+    ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+
+
+def mean_lines(ax: Axes, x: Sequence[float], runs: dict[str, NDArray], styles: dict[str, tuple[str, str]]) -> None:
     """One line per name with its spread over seeds: runs[name] [seeds, len(x)], styles[name] = (format, color)."""
     for name, values in runs.items():
         style, color = styles[name]
-        error = np.std(values, 0)
-        ax.errorbar(x, np.mean(values, 0), error, fmt=style, color=COLORS[color], label=name, markersize=5, **options)
+        ax.errorbar(x, np.mean(values, 0), np.std(values, 0), fmt=style, color=COLORS[color], label=name, markersize=5)
+    doubling_ticks(ax, x, "", "")
