@@ -62,13 +62,14 @@ def peak_resident_bytes(script: str, *arguments: str) -> int:
 
 def print_resident(*, peak: bool = False) -> None:
     """Print this process's resident memory in bytes, now or at its peak so far."""
-    import resource  # not on Windows
+    if sys.platform == "linux":  # not getrusage: its peak is inherited from the process that started this one
+        with open("/proc/self/status", encoding="ascii") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        found = 1024 * int(fields["VmHWM" if peak else "VmRSS"].split()[0])
+    else:
+        import resource  # not on Windows
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    if not peak and sys.platform == "linux":
-        with open("/proc/self/statm", encoding="ascii") as file:
-            found = int(file.read().split()[1]) * resource.getpagesize()
+        found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes, and the peak even before the work
     print("resident", found, flush=True)
 
 

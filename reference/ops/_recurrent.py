@@ -18,18 +18,21 @@ def token_step(
     return scale * _read(S, q), S
 
 
-def token_step_(S: Tensor, qk: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, scale: float) -> Tensor:
-    """The same, writing into S [N, Dk, Dv] and reading it once. N = B·HV; qk [N, 2, Dk], g [N, 1 or Dk]. Returns o.
+def token_step_(
+    S: Tensor, qk: Tensor, v: Tensor, g: Tensor, beta: Tensor | None, scale: float, into: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The same without gradients, with one read of the state and one write.
 
-    It is (4.4) to (4.6) with one token in the chunk: q and k read the old state together, and what this
-    token writes is added to o as (q · k) u.
+    S [N, Dk, Dv], N = B·HV; qk [N, 2, Dk], g [N, 1 or Dk]. The new state is written into `into` (S itself, say),
+    or into a new tensor if that is None. It is (4.4) to (4.6) with one token in the chunk: q and k
+    read the old state together, and what this token writes is added to o as (q · k) u.
     """
     decay = g.exp()[..., None]  # [N, 1 or Dk, 1]
     o, known = torch.bmm(qk * decay.mT, S).unbind(1)  # [N, Dv] each
     u = v if beta is None else beta[:, None] * (v - known)
     q, k = qk.unbind(1)
-    S.mul_(decay).addcmul_(k[:, :, None], u[:, None])
-    return torch.addcmul(o, (q * k).sum(-1, keepdim=True), u).mul_(scale)
+    S = torch.mul(S, decay, out=into).addcmul_(k[:, :, None], u[:, None])
+    return torch.addcmul(o, (q * k).sum(-1, keepdim=True), u).mul_(scale), S
 
 
 def _read(S: Tensor, q: Tensor) -> Tensor:
@@ -53,16 +56,45 @@ def recurrent_scan(
 ) -> tuple[Tensor, Tensor]:
     """All tokens of checked arguments: (o [B, T, HV, Dv], final state [B, HV, Dk, Dv])."""
     (B, _, HV, Dv), Dk, dtype, n_sequences = v.shape, q.shape[-1], inner_dtype(v), len(bounds) - 1
+    o_dtype = v.dtype
     q, k = (repeat_heads(x.to(dtype), HV) for x in (q, k))
     g = g.to(dtype) if g.dim() == 4 else g.to(dtype)[..., None]
-    zeros = torch.zeros(max(B, n_sequences), HV, Dk, Dv, dtype=dtype, device=v.device)
-    states = zeros if initial_state is None else initial_state.to(dtype)
+    if initial_state is None:
+        states = torch.zeros(max(B, n_sequences), HV, Dk, Dv, dtype=dtype, device=v.device)
+    else:
+        states = initial_state.to(dtype)
+    v, beta = v.to(dtype), None if beta is None else beta.to(dtype)
+    tensors = (q, k, v, g, beta, states)
+    scan = _scan_with_graph
+    if not torch.is_grad_enabled() or not any(x is not None and x.requires_grad for x in tensors):
+        scan = _scan_in_place
     outputs, final_states = [], []
     for n, (start, stop) in enumerate(pairwise(bounds)):
         S = states if n_sequences == 1 else states[n : n + 1]
-        for t in range(start, stop):
-            b = None if beta is None else beta[:, t].to(dtype)
-            o, S = token_step(S, q[:, t], k[:, t], v[:, t].to(dtype), g[:, t], b, scale)
-            outputs.append(o)
+        o, S = scan(q, k, v, g, beta, S, scale, range(start, stop))
+        outputs += o
         final_states.append(S)
-    return torch.stack(outputs, 1).to(v.dtype), torch.cat(final_states)
+    o = outputs[0][:, None] if len(outputs) == 1 else torch.stack(outputs, 1)
+    return o.to(o_dtype), S if n_sequences == 1 else torch.cat(final_states)
+
+
+def _scan_with_graph(q, k, v, g, beta, S, scale, times: range) -> tuple[list[Tensor], Tensor]:
+    """What autograd can go through: a new state for every token."""
+    outputs = []
+    for t in times:
+        o, S = token_step(S, q[:, t], k[:, t], v[:, t], g[:, t], None if beta is None else beta[:, t], scale)
+        outputs.append(o)
+    return outputs, S
+
+
+def _scan_in_place(q, k, v, g, beta, S, scale, times: range) -> tuple[list[Tensor], Tensor]:
+    """The first token makes a new state, the others write into it."""
+    B, HV, Dk, Dv = shape = S.shape
+    S, into, outputs = S.reshape(-1, Dk, Dv), None, []
+    for t in times:
+        qk = torch.stack((q[:, t], k[:, t]), 2).view(-1, 2, Dk)
+        b = None if beta is None else beta[:, t].reshape(-1)
+        o, S = token_step_(S, qk, v[:, t].reshape(-1, Dv), g[:, t].reshape(B * HV, -1), b, scale, into)
+        into = S
+        outputs.append(o.view(B, HV, Dv))
+    return outputs, S.view(shape)

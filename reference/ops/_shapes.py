@@ -1,5 +1,7 @@
 """Checks of arguments, before any work: an error names the argument, what came and what was expected."""
 
+import math
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -22,7 +24,7 @@ def check_shapes(arguments: dict[str, tuple[object, str]]) -> dict[str, int]:
             raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
         if x.dtype not in FLOATS:
             raise TypeError(f"{name}: expected a floating dtype, got {x.dtype}")
-        letters = axes.split()
+        letters = _letters(axes)
         fits = x.dim() == len(letters)
         fits = fits and all(sizes.setdefault(axis, n) == n for axis, n in zip(letters, x.shape, strict=True))
         if not fits:
@@ -33,6 +35,11 @@ def check_shapes(arguments: dict[str, tuple[object, str]]) -> dict[str, int]:
         if 0 in x.shape:
             raise ValueError(f"{name}: every axis needs at least one entry, got shape {list(x.shape)}")
     return sizes
+
+
+@cache
+def _letters(axes: str) -> list[str]:
+    return axes.split()
 
 
 def check_same(what: str, **tensors: Tensor | None) -> None:
@@ -56,16 +63,23 @@ def check_values(g: Tensor | None, **tensors: Tensor | None) -> None:
     """No argument holds NaN, and a log decay is never positive.
 
     Values can't be looked at while torch.compile traces, so a compiled call skips this check.
-    One sum per tensor finds a NaN at the price of one read; only then is the tensor searched.
+    One sum per tensor finds a NaN at the price of one read (a maximum is NaN too where one entry is); only then is
+    the tensor searched.
     """
     if torch.compiler.is_compiling():
         return
+    largest = None if g is None else g.detach().max().item()
     for name, x in {**tensors, "g": g}.items():
-        if x is not None and x.detach().sum().isnan() and x.isnan().any():
+        suspect = math.isnan(largest) if name == "g" and g is not None else _sum_is_nan(x)
+        if suspect and x.isnan().any():
             where = x.isnan().nonzero()[0].tolist()
             raise ValueError(f"{name}: expected numbers, got NaN (first at index {where})")
-    if g is not None and (g.detach() > 0).any():
-        raise ValueError(f"g: a log decay must be <= 0, got {g.max().item():.4g} (did you pass exp(g)?)")
+    if largest is not None and largest > 0:
+        raise ValueError(f"g: a log decay must be <= 0, got {largest:.4g} (did you pass exp(g)?)")
+
+
+def _sum_is_nan(x: Tensor | None) -> bool:
+    return x is not None and math.isnan(x.detach().sum().item())
 
 
 def check_positive_int(name: str, value: object) -> None:

@@ -63,5 +63,5 @@ def decode_step(
     g = torch.zeros(1, 1, dtype=dtype, device=v.device) if g is None else g.to(dtype).reshape(N, -1)
     beta = None if beta is None else beta.to(dtype).reshape(N)
     S = state.view(N, sizes["Dk"], sizes["Dv"])
-    o = token_step_(S, qk.view(N, 2, -1), v.to(dtype).reshape(N, -1), g, beta, check_scale(scale, sizes["Dk"]))
+    o, _ = token_step_(S, qk.view(N, 2, -1), v.to(dtype).reshape(N, -1), g, beta, check_scale(scale, sizes["Dk"]), S)
     return o.view(v.shape).to(v.dtype)
