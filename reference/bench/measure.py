@@ -101,4 +101,4 @@ def _processor() -> str:
 
 
 def as_json(record: dict) -> str:
-    return json.dumps(record, indent=1, sort_keys=True) + "\n"
+    return json.dumps(record, indent=1) + "\n"

@@ -70,29 +70,29 @@ def multiply_adds(T: int, H: int, C: int) -> float:
     return T * H * (3 * D * D + 4 * C * D + C**2 / 2)  # (4.15)
 
 
-class Table:
-    """Rows of the printed table, and the same as a record."""
+def add_times(table: dict, name: str, times: dict[str, Times], *, per: int = 1) -> None:
+    """One row: seconds per call of ours and theirs, their ratio, and the ratio that is wanted."""
+    entry = {who: {"median": t.median / per, "low": t.low / per, "high": t.high / per} for who, t in times.items()}
+    if "theirs" in times:
+        entry["ratio"] = times["theirs"].median / times["ours"].median
+    if name in TARGETS:
+        entry["target"] = TARGETS[name]
+    table[name] = entry
 
-    def __init__(self):
-        self.rows, self.record = [], {}
 
-    def add(self, name: str, times: dict[str, Times], *, per: int = 1) -> None:
-        ours, theirs = times["ours"], times.get("theirs")
-        entry = {who: {"median": t.median / per, "low": t.low / per, "high": t.high / per} for who, t in times.items()}
-        if theirs is not None:
-            entry["ratio"] = theirs.median / ours.median
-        if name in TARGETS:
-            entry["target"] = TARGETS[name]
-        self.record[name] = entry
-        self.rows.append((name, _duration(ours.median / per), _duration(theirs.median / per) if theirs else "-", entry))
+def table_rows(record: dict) -> list[str]:
+    """The table of a record, as Markdown."""
+    lines = ["| what | ours | transformers | ratio | wanted |", "|---|---|---|---|---|"]
+    for name, entry in record["table"].items():
+        ours, theirs = (_amount(entry[who]) if who in entry else "-" for who in ("ours", "theirs"))
+        ratio = f"{entry['ratio']:.1f}x" if "ratio" in entry else "-"
+        target = f"{entry['target']:g}x" if "target" in entry else ""
+        lines.append(f"| {name} | {ours} | {theirs} | {ratio} | {target} |")
+    return lines
 
-    def text(self) -> str:
-        lines = ["| what | ours | transformers | ratio | wanted |", "|---|---|---|---|---|"]
-        for name, ours, theirs, entry in self.rows:
-            ratio = f"{entry['ratio']:.1f}x" if "ratio" in entry else "-"
-            target = f"{entry['target']:g}x" if "target" in entry else ""
-            lines.append(f"| {name} | {ours} | {theirs} | {ratio} | {target} |")
-        return "\n".join(lines)
+
+def _amount(measured: dict) -> str:
+    return f"{measured['bytes'] / 2**20:.0f} MiB" if "bytes" in measured else _duration(measured["median"])
 
 
 def _duration(seconds: float) -> str:
@@ -105,9 +105,9 @@ def _duration(seconds: float) -> str:
     )
 
 
-def _run(device: str, quick: bool) -> tuple[Table, dict]:
-    """All measurements: the table, and the record that is stored."""
-    table, operators = Table(), rivals()
+def _run(device: str, quick: bool) -> dict:
+    """All measurements: the record that is stored."""
+    table, operators = {}, rivals()
     shapes = [(T // 8, max(H // 4, 2)) for T, H in SHAPES] if quick else SHAPES
     repeats, long = (2, 512) if quick else (7, 8192)
     steps = [
@@ -121,18 +121,18 @@ def _run(device: str, quick: bool) -> tuple[Table, dict]:
         steps.append(lambda: _memory(table, operators, long))
     for step in tqdm(steps, desc="bench ops", ascii=True):
         step()
-    record = {"machine": describe_machine(device), "D": D, "quick": quick, "table": table.record}
+    record = {"machine": describe_machine(device), "D": D, "quick": quick, "table": table}
     record["share_of_matmul"] = _share_of_matmul(shapes, device, repeats)
     record["growth"] = _growth(table, long)
     record["lengths"] = _lengths(device, 1 if quick else 3, 2048 if quick else 16384)
-    return table, record
+    return record
 
 
 @torch.no_grad()
-def _forward(table: Table, operators: dict, T: int, H: int, device: str, repeats: int) -> None:
+def _forward(table: dict, operators: dict, T: int, H: int, device: str, repeats: int) -> None:
     inputs = tensors(T, H, device)
     works = {name: lambda op=op: op(*inputs) for name, op in operators.items()}
-    table.add(f"forward {T} x {H}", side_by_side(works, repeats))
+    add_times(table, f"forward {T} x {H}", side_by_side(works, repeats))
 
 
 def _forward_backward(table, operators, T, H, device, repeats, *, ours_only=False) -> None:
@@ -140,11 +140,11 @@ def _forward_backward(table, operators, T, H, device, repeats, *, ours_only=Fals
     do = torch.randn_like(inputs[2])
     chosen = {"ours": operators["ours"]} if ours_only else operators
     works = {name: lambda op=op: torch.autograd.grad(op(*inputs)[0], inputs, do) for name, op in chosen.items()}
-    table.add(f"forward+backward {T} x {H}", side_by_side(works, repeats))
+    add_times(table, f"forward+backward {T} x {H}", side_by_side(works, repeats))
 
 
 @torch.no_grad()
-def _decode(table: Table, device: str, times: int) -> None:
+def _decode(table: dict, device: str, times: int) -> None:
     theirs = None
     if "theirs" in rivals():
         from transformers.models.qwen3_next.modeling_qwen3_next import torch_recurrent_gated_delta_rule as theirs
@@ -160,12 +160,12 @@ def _decode(table: Table, device: str, times: int) -> None:
             works["theirs"] = slow["theirs"] = repeated_work(
                 lambda a=(q, k, v, g, beta), f=full: theirs(*a, **f), times
             )
-        table.add(f"decode {H} heads", side_by_side(works, 5), per=times)
-        table.add(f"decode {H} heads, recurrent operator", side_by_side(slow, 3), per=times)
+        add_times(table, f"decode {H} heads", side_by_side(works, 5), per=times)
+        add_times(table, f"decode {H} heads, recurrent operator", side_by_side(slow, 3), per=times)
 
 
 @torch.no_grad()
-def _family(table: Table, T: int, H: int, device: str, repeats: int) -> None:
+def _family(table: dict, T: int, H: int, device: str, repeats: int) -> None:
     q, k, v, g, beta = tensors(T, H, device)
     channels = -torch.rand(1, T, H, D, device=device)
     works = {
@@ -179,10 +179,10 @@ def _family(table: Table, T: int, H: int, device: str, repeats: int) -> None:
 
         works["KDA"]["theirs"] = lambda: kda(q, k, v, channels, beta)
     for name, pair in works.items():
-        table.add(f"{name}, forward {T} x {H}", side_by_side(pair, min(repeats, 3)))
+        add_times(table, f"{name}, forward {T} x {H}", side_by_side(pair, min(repeats, 3)))
 
 
-def _memory(table: Table, operators: dict, T: int) -> None:
+def _memory(table: dict, operators: dict, T: int) -> None:
     threads = str(torch.get_num_threads())
     peaks = {name: peak_resident_bytes(MEMORY_SCRIPT, name, str(T), "8", threads) for name in operators}
     entry = {name: {"bytes": peak} for name, peak in peaks.items()}
@@ -191,9 +191,7 @@ def _memory(table: Table, operators: dict, T: int) -> None:
         entry["ratio"] = peaks["theirs"] / peaks["ours"]
     if name in TARGETS:
         entry["target"] = TARGETS[name]
-    table.record[name] = entry
-    shown = {who: f"{peak / 2**20:.0f} MiB" for who, peak in peaks.items()}
-    table.rows.append((name, shown["ours"], shown.get("theirs", "-"), entry))
+    table[name] = entry
 
 
 @torch.no_grad()
@@ -209,9 +207,9 @@ def _share_of_matmul(shapes: list, device: str, repeats: int) -> dict[str, float
     return shares
 
 
-def _growth(table: Table, T: int) -> dict[str, float]:
+def _growth(table: dict, T: int) -> dict[str, float]:
     """Time of forward + backward at twice the length over that at T."""
-    one, two = (table.record[f"forward+backward {n * T} x 8"] for n in (1, 2))
+    one, two = (table[f"forward+backward {n * T} x 8"] for n in (1, 2))
     return {who: two[who]["median"] / one[who]["median"] for who in ("ours", "theirs") if who in two and who in one}
 
 
@@ -234,7 +232,8 @@ def _lengths(device: str, repeats: int, longest: int, H: int = 8) -> dict:
     return found
 
 
-def _summary(table: Table, record: dict) -> str:
+def summary(record: dict) -> str:
+    """What the command prints: the machine, the table, the share of a matrix product's rate, the growth."""
     about = record["machine"]
     versions = f"torch {about['torch']}, transformers {about['transformers']}"
     where = f"{about['processor']}, {about['threads']} threads, {versions}"
@@ -246,7 +245,7 @@ def _summary(table: Table, record: dict) -> str:
     ]
     if about["transformers"] is None:
         last.append("transformers is not installed: pip install transformers==5.23.0 adds the comparison")
-    return "\n".join([f"{where}; float32, B = 1, Dk = Dv = {D}, tokens x heads", "", table.text(), "", *last])
+    return "\n".join([f"{where}; float32, B = 1, Dk = Dv = {D}, tokens x heads", "", *table_rows(record), "", *last])
 
 
 def main(argv: list[str]) -> int:
@@ -264,8 +263,8 @@ def main(argv: list[str]) -> int:
     if chosen.out is not None and chosen.out.exists() and not chosen.out.is_dir():
         parser.error(f"--out: {chosen.out} is a file, expected a folder")
     torch.set_num_threads(chosen.threads)
-    table, record = _run(chosen.device, chosen.quick)
-    print(_summary(table, record))
+    record = _run(chosen.device, chosen.quick)
+    print(summary(record))
     if chosen.out is not None:
         from reference.plotting.bench import save_lengths
 

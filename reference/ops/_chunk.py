@@ -8,7 +8,7 @@ Notation, the chapter's own. All tensors here are one chunk, heads first:
     u        the corrected value: what is really written. Additive rules have u = v
 
 An additive rule and a delta rule differ in corrected_values alone; a scalar and a channel decay in
-pair_decay alone. Everything is written out of place, with matrix products as large as one chunk allows.
+pair_decay alone. Everything is out of place unless told otherwise, with matrix products as large as one chunk allows.
 """
 
 from typing import NamedTuple
@@ -138,6 +138,6 @@ def read_state(q: Tensor, k: Tensor, u: Tensor, decay: Decay, S: Tensor, scale: 
     return before.baddbmm_(decayed_scores(q, k, decay), u, beta=scale, alpha=scale)  # (4.5)
 
 
-def carry_state(k: Tensor, u: Tensor, decay: Decay, S: Tensor) -> Tensor:
-    """The state after the chunk, [N, Dk, Dv]."""
-    return (decay.whole * S).baddbmm_((k * decay.until_end).mT, u)  # (4.6)
+def carry_state(k: Tensor, u: Tensor, decay: Decay, S: Tensor, into: Tensor | None = None) -> Tensor:
+    """The state after the chunk, [N, Dk, Dv]: a new tensor, or `into` (S itself, where nobody needs it any more)."""
+    return torch.mul(decay.whole, S, out=into).baddbmm_((k * decay.until_end).mT, u)  # (4.6)

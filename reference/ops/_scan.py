@@ -51,7 +51,7 @@ def _forward(q, k, v, g, beta, initial_state, scale, chunk_size, bounds, keep):
                 V, decay = at(v_block, time, dtype), chunk_decay(at(g_block, time, dtype))
                 U = V if beta is None else corrected_values(K, V, at(beta_block, time, dtype), decay, S)
                 block.put_back(o, read_state(Q, K, U, decay, S, scale), time)
-                S = carry_state(K, U, decay, S)
+                S = carry_state(K, U, decay, S, into=None if keep else S)
                 kept += [S] if keep else []
             own.copy_(S.view_as(own))
     return o, states, kept

@@ -39,9 +39,10 @@ def test_every_head_follows_the_numpy_equations(name, group):
 @each_operator
 @pytest.mark.parametrize("scale", [None, 1, 0.25, -2.0], ids=lambda s: f"scale {s}")
 @pytest.mark.parametrize("group", [1, 2], ids=["plain heads", "grouped heads"])
-def test_it_is_the_product_of_transition_matrices(name, scale, group):
+@pytest.mark.parametrize("graph", [False, True], ids=["state in place", "with autograd's graph"])
+def test_it_is_the_product_of_transition_matrices(name, scale, group, graph):
     x = inputs(name, T=21, H=3, group=group, Dk=5, Dv=4, beta_max=2.0)
-    state = random_state(x)
+    state = random_state(x).requires_grad_(graph)
     wanted = recurrence(x, scale=scale, initial_state=state)
     assert_close(run(name, "recurrent", x, scale=scale, initial_state=state), wanted, 1e-13)
 
