@@ -90,7 +90,8 @@ def _compare(drawn: dict, stored: dict, tolerance: float) -> str:
     worst, where = 0.0, ""
     for key, new in drawn.items():
         old = stored[key]
-        if new["size"] != old["size"] or new.get("words") != old.get("words"):
+        unlike = any(len(new.get(kind, [])) != len(old.get(kind, [])) for kind in ("words", "numbers"))
+        if new["size"] != old["size"] or unlike or new.get("words") != old.get("words"):
             return f"{key} differs from the book's"
         a, b = np.array(new.get("numbers", [])), np.array(old.get("numbers", []))
         difference = np.abs(a - b).max(initial=0.0) / max(np.abs(b).max(initial=0.0), 1e-12)
