@@ -81,14 +81,15 @@ def add_times(table: dict, name: str, times: dict[str, Times], *, per: int = 1) 
 
 
 def table_rows(record: dict) -> list[str]:
-    """The table of a record, as Markdown."""
-    lines = ["| what | ours | transformers | ratio | wanted |", "|---|---|---|---|---|"]
+    """The table of a record, as Markdown with aligned columns."""
+    rows = [("what", "ours", "transformers", "ratio", "wanted")]
     for name, entry in record["table"].items():
         ours, theirs = (_amount(entry[who]) if who in entry else "-" for who in ("ours", "theirs"))
         ratio = f"{entry['ratio']:.1f}x" if "ratio" in entry else "-"
-        target = f"{entry['target']:g}x" if "target" in entry else ""
-        lines.append(f"| {name} | {ours} | {theirs} | {ratio} | {target} |")
-    return lines
+        rows.append((name, ours, theirs, ratio, f"{entry['target']:g}x" if "target" in entry else ""))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return [f"| {line} |" for line in (lines[0], " | ".join("-" * width for width in widths), *lines[1:])]
 
 
 def _amount(measured: dict) -> str:
