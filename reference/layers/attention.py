@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from reference.layers.norm import RMSNorm
-from reference.layers.rope import apply_rope, rope_frequencies
+from reference.layers.rope import Rotary
+from reference.ops._shapes import check_count, check_positive_int
 from reference.ops.softmax import softmax_attention
 
 GATES = {None: 0, "headwise": 1, "elementwise": None}  # channels of gate per head; None: one per channel
 
 
 class KVState(NamedTuple):
-    """What a softmax layer remembers: every key and value since the start, or those a window still reaches."""
+    """What a softmax layer remembers: all keys and values, or the first few and what a window reaches."""
 
     k: Tensor  # [B, S, HK, D], turned by RoPE already
     v: Tensor  # [B, S, HK, D]
@@ -28,7 +29,9 @@ class Attention(nn.Module):
     qk_norm: None, "head" (RMSNorm on each head: Qwen3), "full" (on the whole projection: MiniMax-M2).
     gate: None, "elementwise" or "headwise": sigmoid gate on the attention output, before o_proj; its logits
     come from q_proj, beside each head's query (Qwen3-Next). sinks: one learned logit per head (gpt-oss).
-    window: a query sees its own token and the window - 1 before it; the cache keeps no more.
+    window: a query sees its own token and the window - 1 before it; the cache keeps no more. keep_first: tokens at
+    the start that stay in cache and sight, at the distance that they have in the cache: RoPE never meets a distance
+    beyond window + keep_first - 1, however long the text (StreamingLLM, Xiao et al. 2024, section 3.2).
 
     forward(x [B, T, d_model], state=None) -> (y [B, T, d_model], KVState). With a state the tokens continue it.
     Parameter names are those of transformers' llama, qwen3, qwen3_next and gpt_oss attention.
@@ -47,6 +50,7 @@ class Attention(nn.Module):
         gate: str | None = None,
         sinks: bool = False,
         window: int | None = None,
+        keep_first: int = 0,
         bias: bool = False,
         norm_eps: float = 1e-6,
         zero_centered_norm: bool = False,
@@ -60,13 +64,11 @@ class Attention(nn.Module):
             raise ValueError(f"gate: expected one of {list(GATES)}, got {gate!r}")
         if qk_norm not in (None, "head", "full"):
             raise ValueError(f"qk_norm: expected None, 'head' or 'full', got {qk_norm!r}")
-        self.n_heads, self.n_kv_heads, self.head_dim, self.window, self.gate = (
-            n_heads,
-            n_kv_heads,
-            head_dim,
-            window,
-            gate,
-        )
+        if window is not None:
+            check_positive_int("window", window)
+        check_count("keep_first", keep_first)
+        self.n_heads, self.n_kv_heads, self.head_dim = n_heads, n_kv_heads, head_dim
+        self.window, self.keep_first, self.gate = window, keep_first if window is not None else 0, gate
         self.gate_dim = head_dim if gate == "elementwise" else GATES[gate]
         self.q_proj = nn.Linear(d_model, n_heads * (head_dim + self.gate_dim), bias=bias)
         self.k_proj = nn.Linear(d_model, n_kv_heads * head_dim, bias=bias)
@@ -79,23 +81,35 @@ class Attention(nn.Module):
             self.k_norm = RMSNorm(head_dim * (n_kv_heads if qk_norm == "full" else 1), **options)
         self.sinks = nn.Parameter(torch.zeros(n_heads)) if sinks else None
         rope_dim = head_dim if rope_dim is None else rope_dim
-        frequencies = rope_frequencies(rope_dim, rope_theta) if rope_dim else torch.empty(0)
-        self.register_buffer("rope", frequencies, persistent=False)
+        self.rope = Rotary(rope_dim, rope_theta) if rope_dim else None
 
     def forward(self, x: Tensor, state: KVState | None = None) -> tuple[Tensor, KVState]:
-        q, k, v, gate = self.project(x, 0 if state is None else state.seen)
-        seen = x.shape[1] + (0 if state is None else state.seen)
+        begin = 0 if state is None else state.seen
+        bare, k, v, gate = self._project_unturned(x)
+        q, k = self._turn(bare, k, begin)
         if state is not None:
             k, v = torch.cat([state.k, k], 1), torch.cat([state.v, v], 1)
-        o = softmax_attention(q, k, v, window=self.window, sinks=self.sinks)
+        keys = k
+        if self.keep_first and self.rope:
+            q, keys = self._two_distances(bare, q, k, begin)
+        limits = {"window": self.window, "keep_first": self.keep_first, "scale": self.head_dim**-0.5}
+        o = softmax_attention(q, keys, v, **limits, sinks=self.sinks)
         if gate is not None:
             o = o * gate.sigmoid()
-        kept = k.shape[1] if self.window is None else max(self.window - 1, 0)
-        first = max(k.shape[1] - kept, 0)
-        return self.o_proj(o.flatten(2)), KVState(k[:, first:], v[:, first:], seen)
+        return self.o_proj(o.flatten(2)), KVState(self._evict(k), self._evict(v), begin + x.shape[1])
 
     def project(self, x: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """q [B, T, H, D], k and v [B, T, HK, D], normed and turned, and the gate's logits [B, T, H, D or 1] or None."""
+        q, k, v, gate = self._project_unturned(x)
+        return *self._turn(q, k, position), v, gate
+
+    def _turn(self, q: Tensor, k: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        if not self.rope:
+            return q, k
+        positions = torch.arange(position, position + q.shape[1], device=q.device)
+        return self.rope(q, positions), self.rope(k, positions)
+
+    def _project_unturned(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         q = self.q_proj(x).unflatten(-1, (self.n_heads, -1))
         q, gate = q.split([self.head_dim, self.gate_dim], -1)
         k, v = self.k_proj(x), self.v_proj(x).unflatten(-1, (self.n_kv_heads, -1))
@@ -104,7 +118,19 @@ class Attention(nn.Module):
         k = k.unflatten(-1, (self.n_kv_heads, -1))
         if self.qk_norm == "head":
             q, k = self.q_norm(q), self.k_norm(k)
-        if len(self.rope):
-            positions = torch.arange(position, position + x.shape[1], device=x.device)
-            q, k = (apply_rope(y, positions, self.rope) for y in (q, k))
         return q, k, v, gate if self.gate_dim else None
+
+    def _two_distances(self, bare: Tensor, q: Tensor, k: Tensor, begin: int) -> tuple[Tensor, Tensor]:
+        """q and k of twice the width: a key is met by the half of q that was turned for its kind, near or first."""
+        positions = torch.arange(begin, begin + q.shape[1], device=q.device)
+        in_cache = positions.clamp(max=self.window + self.keep_first - 1)  # where the query stands among what is kept
+        first = (torch.arange(k.shape[1], device=k.device) < self.keep_first)[:, None, None]
+        keys = torch.cat([k.masked_fill(first, 0), k.masked_fill(~first, 0)], -1)
+        return torch.cat([q, self.rope(bare, in_cache)], -1), keys
+
+    def _evict(self, kept: Tensor) -> Tensor:
+        """The first keep_first tokens and the last window - 1; a copy, so that what is forgotten can be freed."""
+        if self.window is None or kept.shape[1] <= self.keep_first + self.window - 1:
+            return kept
+        last = kept[:, kept.shape[1] - (self.window - 1) :]
+        return torch.cat([kept[:, : self.keep_first], last], 1)

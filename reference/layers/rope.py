@@ -1,7 +1,7 @@
 """Rotary positions: pairs of channels turn with the position, so that q·k depends on the distance alone."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def rope_frequencies(dim: int, theta: float = 10_000.0) -> Tensor:
@@ -31,3 +31,26 @@ def apply_rope(x: Tensor, positions: Tensor, frequencies: Tensor, *, interleaved
     parts = (a * cos - b * sin, b * cos + a * sin)
     turned = torch.stack(parts, -1).flatten(-2) if interleaved else torch.cat(parts, -1)
     return torch.cat([turned.to(x.dtype), rest], -1)
+
+
+class Rotary(nn.Module):
+    """apply_rope with frequencies of its own, which stay in float32 when the model's weights change their dtype.
+
+    dim: channels that turn; theta, interleaved: see above. forward(x [B, T, H, D], positions [T] or [B, T]).
+    """
+
+    def __init__(self, dim: int, theta: float = 10_000.0, *, interleaved: bool = False):
+        super().__init__()
+        self.dim, self.theta, self.interleaved = dim, theta, interleaved
+        self.register_buffer("frequencies", rope_frequencies(dim, theta), persistent=False)
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        return apply_rope(x, positions, self.frequencies, interleaved=self.interleaved)
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)  # module.to(torch.bfloat16) would round the angles of far tokens by whole turns
+        self.frequencies = rope_frequencies(self.dim, self.theta).to(self.frequencies.device)
+        return self
+
+    def extra_repr(self) -> str:
+        return f"{self.dim}, theta={self.theta:g}, interleaved={self.interleaved}"

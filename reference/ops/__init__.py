@@ -54,7 +54,7 @@ from reference.ops.linear import (
     recurrent_linear_attention,
 )
 from reference.ops.softmax import softmax_attention
-from reference.ops.sparse import index_scores, lightning_indexer, sparse_attention
+from reference.ops.sparse import index_scores, indexer_loss, lightning_indexer, sparse_attention
 from reference.ops.step import decode_step
 
 
@@ -87,6 +87,7 @@ __all__ = [
     "chunk_linear_attention",
     "decode_step",
     "index_scores",
+    "indexer_loss",
     "lightning_indexer",
     "recurrent_delta_rule",
     "recurrent_gated_delta_rule",

@@ -87,6 +87,12 @@ def check_positive_int(name: str, value: object) -> None:
         raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
 
 
+def check_count(name: str, value: object, most: int | None = None) -> None:
+    wanted = "a whole number >= 0" if most is None else f"a whole number from 0 to {most}"
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0 or (most is not None and value > most):
+        raise ValueError(f"{name}: expected {wanted}, got {value!r}")
+
+
 def check_cu_seqlens(cu_seqlens: Tensor | None, sizes: dict[str, int]) -> list[int]:
     """The boundaries [0, ..., T] of the sequences that are packed along T; [0, T] when there is one per row."""
     if cu_seqlens is None:

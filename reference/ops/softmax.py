@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from reference.ops._call import check_scale
 from reference.ops._layout import inner_dtype
 from reference.ops._recurrent import repeat_heads
-from reference.ops._shapes import check_positive_int, check_same, check_shapes
+from reference.ops._shapes import check_count, check_positive_int, check_same, check_shapes
 
 
 def softmax_attention(
@@ -18,6 +18,7 @@ def softmax_attention(
     causal: bool = True,
     scale: float | None = None,
     window: int | None = None,
+    keep_first: int = 0,
     sinks: Tensor | None = None,
     return_weights: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -26,13 +27,15 @@ def softmax_attention(
     q [B, T, H, D]; k [B, S, HK, D] and v [B, S, HK, Dv], with H a multiple of HK (grouped queries: each key
     head serves H / HK neighbouring query heads). S >= T if causal: the queries are the last T of S tokens, so
     that a cache can come before them. window: each query sees its own token and the window - 1 before it
-    (every query has position S - T + t, causal or not). sinks: one logit per query head, [H], that takes part
-    in the normalizer and has no value; None means there is none (e^{sink} = 0). scale: None means D**-0.5.
+    (and after it, if not causal). keep_first: tokens at the start that stay in sight of every window
+    (StreamingLLM). sinks: one logit per query head, [H], that takes part in the normalizer and has no value;
+    None means there is none (e^{sink} = 0). scale: None means D**-0.5.
 
     Returns o [B, T, H, Dv] in v's dtype, or (o, p [B, H, T, S]) with return_weights; p is float32 (float64 for
     float64 inputs), and with sinks its rows sum to less than 1. PyTorch's fused kernel is used unless sinks or
-    weights are asked for. Raises TypeError or ValueError that names the argument.
-    Source: Vaswani et al. 2017, eq. 1; grouped queries Ainslie et al. 2023; sinks as in gpt-oss.
+    weights are asked for: then, or with a window, T x S scores or their mask are held in memory.
+    Raises TypeError or ValueError that names the argument.
+    Source: Vaswani et al. 2017, eq. 1; grouped queries Ainslie et al. 2023; keep_first Xiao et al. 2024; sinks gpt-oss.
     """
     arguments = {"q": (q, "B T H D"), "k": (k, "B S HK D"), "v": (v, "B S HK Dv"), "sinks": (sinks, "H")}
     sizes = check_shapes(arguments)
@@ -40,33 +43,36 @@ def softmax_attention(
     check_same("device", q=q, k=k, v=v, sinks=sinks)
     if sizes["H"] % sizes["HK"]:
         raise ValueError(f"q: the number of heads must be a multiple of k's {sizes['HK']}, got {sizes['H']}")
-    if causal and sizes["S"] < sizes["T"]:
-        raise ValueError(f"k: causal attention needs at least q's {sizes['T']} tokens, got {sizes['S']}")
+    if (causal or window is not None) and sizes["S"] < sizes["T"]:
+        kind = "causal attention" if causal else "a window"
+        raise ValueError(f"k: {kind} needs at least q's {sizes['T']} tokens, got {sizes['S']}")
     if window is not None:
         check_positive_int("window", window)
+    check_count("keep_first", keep_first)
     scale = check_scale(scale, sizes["D"])
-    seen = visible(sizes["T"], sizes["S"], causal=causal, window=window, device=q.device)
+    T, S, limits = sizes["T"], sizes["S"], {"causal": causal, "window": window, "keep_first": keep_first}
     if sinks is not None or return_weights:
-        o, p = _explicit(q, k, v, seen, scale, sinks)
+        o, p = _explicit(q, k, v, visible(T, S, **limits, device=q.device), scale, sinks)
         return (o, p) if return_weights else o
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    plain = window is None and sizes["T"] == sizes["S"] and causal
-    mask = None if plain or (window is None and not causal) else seen
+    plain = causal and T == S and window is None
+    all_seen = (window is None or window >= S) and (not causal or T == 1)  # a decoding step
+    mask = None if plain or all_seen else visible(T, S, **limits, device=q.device)
     grouped = sizes["H"] != sizes["HK"]
     o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, scale=scale, enable_gqa=grouped)
     return o.transpose(1, 2)
 
 
-def visible(T: int, S: int, *, causal: bool, window: int | None, device: torch.device | str) -> Tensor:
+def visible(
+    T: int, S: int, *, causal: bool, window: int | None, keep_first: int = 0, device: torch.device | str
+) -> Tensor:
     """Which of S tokens each of the last T sees: [T, S], True where a query may look."""
     query = torch.arange(S - T, S, device=device)[:, None]
     key = torch.arange(S, device=device)
     seen = torch.ones(T, S, dtype=torch.bool, device=device)
-    if causal:
-        seen &= key <= query
     if window is not None:
-        seen &= (key > query - window) & ((key < query + window) if not causal else True)
-    return seen
+        seen = (key > query - window) & (key < query + window) | (key < keep_first)
+    return seen & (key <= query) if causal else seen
 
 
 def _explicit(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float, sinks: Tensor | None):

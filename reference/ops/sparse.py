@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reference.ops._call import check_scale
 from reference.ops._layout import inner_dtype
-from reference.ops._shapes import check_positive_int, check_same, check_shapes
+from reference.ops._shapes import check_count, check_positive_int, check_same, check_shapes
 
 # Queries that are worked on together: bounds what is gathered at a time to BLOCK x top_k keys and values.
 BLOCK = 128
@@ -24,16 +24,36 @@ def index_scores(q_idx: Tensor, k_idx: Tensor, w_idx: Tensor, *, scale: float | 
     gradients, for the alignment with the attention's distribution. Raises TypeError or ValueError that names
     the argument. Source: DeepSeek-V3.2, eq. 1.
     """
-    sizes = check_shapes({"q_idx": (q_idx, "B T H D"), "k_idx": (k_idx, "B S D"), "w_idx": (w_idx, "B T H")})
-    check_same("device", q_idx=q_idx, k_idx=k_idx, w_idx=w_idx)
-    if sizes["S"] < sizes["T"]:
-        raise ValueError(f"k_idx: expected at least q_idx's {sizes['T']} tokens, got {sizes['S']}")
+    sizes = _check_index_inputs(q_idx, k_idx, w_idx)
     dtype, scale = inner_dtype(q_idx), check_scale(scale, sizes["D"])
     # ReLU before the sum over heads: without it the sum would be one dot product with one mixed query.
     matches = torch.einsum("bthd,bsd->bths", q_idx.to(dtype), k_idx.to(dtype)).mul(scale).relu()
     scores = torch.einsum("bths,bth->bts", matches, w_idx.to(dtype))
     later = torch.ones(sizes["T"], sizes["S"], dtype=torch.bool, device=scores.device)
     return scores.masked_fill(later.triu(sizes["S"] - sizes["T"] + 1), float("-inf"))
+
+
+def _check_index_inputs(q_idx: Tensor, k_idx: Tensor, w_idx: Tensor) -> dict[str, int]:
+    sizes = check_shapes({"q_idx": (q_idx, "B T H D"), "k_idx": (k_idx, "B S D"), "w_idx": (w_idx, "B T H")})
+    check_same("device", q_idx=q_idx, k_idx=k_idx, w_idx=w_idx)
+    if sizes["S"] < sizes["T"]:
+        raise ValueError(f"k_idx: expected at least q_idx's {sizes['T']} tokens, got {sizes['S']}")
+    return sizes
+
+
+def indexer_loss(scores: Tensor, p: Tensor) -> Tensor:
+    """How far the indexer's ranking is from what attention reads: the mean over queries of KL(p_t || softmax(I_t)).
+
+    scores [B, T, S]: index_scores, -inf where a token can't be read; p [B, H, T, S]: attention weights, summed over
+    the heads, normalized, and taken as given (no gradient). For the sparse stage give both over the chosen tokens
+    only. Returns a scalar. Raises TypeError or ValueError that names the argument. Source: DeepSeek-V3.2, eq. 3 and 4.
+    """
+    check_shapes({"scores": (scores, "B T S"), "p": (p, "B H T S")})
+    p = p.detach().to(scores.dtype).sum(1)
+    p = p / p.sum(-1, keepdim=True)
+    log_guess = scores.log_softmax(-1)
+    terms = p * (p.clamp(min=torch.finfo(p.dtype).tiny).log() - log_guess.masked_fill(p == 0, 0.0))
+    return terms.sum(-1).mean()
 
 
 @torch.no_grad()
@@ -49,10 +69,9 @@ def lightning_indexer(
     Raises TypeError or ValueError that names the argument. Source: DeepSeek-V3.2, eq. 1 and 2.
     """
     check_positive_int("top_k", top_k)
-    if isinstance(keep_first, bool) or not isinstance(keep_first, int) or not 0 <= keep_first <= top_k:
-        raise ValueError(f"keep_first: expected a whole number from 0 to top_k = {top_k}, got {keep_first!r}")
-    check_shapes({"q_idx": (q_idx, "B T H D"), "k_idx": (k_idx, "B S D"), "w_idx": (w_idx, "B T H")})
-    T, S, chosen = q_idx.shape[1], k_idx.shape[1], []
+    check_count("keep_first", keep_first, most=top_k)
+    sizes = _check_index_inputs(q_idx, k_idx, w_idx)
+    T, S, chosen = sizes["T"], sizes["S"], []
     for start in range(0, T, BLOCK):
         stop = min(start + BLOCK, T)
         until = S - T + stop  # no query of the block sees further

@@ -1,0 +1,167 @@
+"""Multi-head latent attention, and DeepSeek's sparse attention on top of it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from reference.layers.norm import RMSNorm
+from reference.layers.rope import Rotary
+from reference.ops._shapes import check_count, check_positive_int
+from reference.ops.softmax import softmax_attention
+from reference.ops.sparse import lightning_indexer, sparse_attention
+
+
+class LatentState(NamedTuple):
+    """What a latent layer remembers of each token: far less than its heads' keys and values."""
+
+    latent: Tensor  # [B, S, kv_rank], normed
+    k_rope: Tensor  # [B, S, rope_dim], turned already, one for all heads
+    k_idx: Tensor | None  # [B, S, index_dim], the indexer's key, turned already; None without an indexer
+    seen: int
+
+
+class Indexer(nn.Module):
+    """The lightning indexer's projections: small queries from the query latent, one small key per token, head weights.
+
+    forward(x [B, T, d_model], q_latent [B, T, q_rank], positions [T]) -> q_idx [B, T, HI, DI], k_idx [B, T, DI],
+    w_idx [B, T, HI], as lightning_indexer takes them. The first rope_dim channels turn, half-split (the attention
+    beside it pairs neighbours). Source: DeepSeek-V3.2, eq. 1, and its inference code.
+    """
+
+    def __init__(self, d_model: int, q_rank: int, n_heads: int, head_dim: int, rope_dim: int, rope_theta: float):
+        super().__init__()
+        self.n_heads = n_heads
+        self.wq_b = nn.Linear(q_rank, n_heads * head_dim, bias=False)
+        self.wk = nn.Linear(d_model, head_dim, bias=False)
+        self.k_norm = nn.LayerNorm(head_dim, eps=1e-6)
+        self.weights_proj = nn.Linear(d_model, n_heads, bias=False)
+        self.rope = Rotary(rope_dim, rope_theta)
+
+    def forward(self, x: Tensor, q_latent: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q = self.rope(self.wq_b(q_latent).unflatten(-1, (self.n_heads, -1)), positions)
+        k = self.rope(self.k_norm(self.wk(x))[:, :, None], positions)[:, :, 0]
+        return q, k, self.weights_proj(x) * self.n_heads**-0.5
+
+
+class LatentAttention(nn.Module):
+    """MLA: all heads' keys and values are computed from one small vector per token, and only that is cached.
+
+    q_rank: width of the query latent, None for a direct projection. kv_rank: width of the cached latent. nope_dim
+    channels per head carry content, rope_dim (0: none) the position, with one rotary key for all heads; v_dim are
+    the values'. top_k turns on DeepSeek's sparse attention: an indexer with index_heads of index_dim chooses top_k
+    tokens per query; keep_first tokens at the start are always among them. It needs q_rank.
+
+    forward(x [B, T, d_model], state=None) -> (y [B, T, d_model], LatentState). A dense prompt has its keys
+    and values written out; a dense step of one token, and every sparse read, works on the latents (the
+    multi-query form, (5.15)): same numbers, less to read. The indexer gets no gradient from y: see indexer_loss.
+    Parameter names are those of transformers' deepseek_v32. Raises ValueError that names the argument.
+    Source: DeepSeek-V2, section 2.1; DeepSeek-V3.2, section 2.1.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        kv_rank: int,
+        nope_dim: int,
+        v_dim: int,
+        rope_dim: int = 0,
+        q_rank: int | None = None,
+        rope_theta: float = 10_000.0,
+        top_k: int | None = None,
+        index_heads: int = 0,
+        index_dim: int = 0,
+        keep_first: int = 0,
+        norm_eps: float = 1e-6,
+    ):
+        super().__init__()
+        sizes = {"d_model": d_model, "n_heads": n_heads, "kv_rank": kv_rank, "nope_dim": nope_dim, "v_dim": v_dim}
+        if q_rank is not None:
+            sizes["q_rank"] = q_rank
+        if top_k is not None:
+            sizes |= {"top_k": top_k, "index_heads": index_heads, "index_dim": index_dim}
+            check_count("keep_first", keep_first, most=top_k)
+            if q_rank is None:
+                raise ValueError("q_rank: the indexer needs the query latent, got None")
+            if not 2 <= rope_dim <= index_dim:
+                raise ValueError(f"rope_dim: expected 2 to index_dim = {index_dim} with an indexer, got {rope_dim}")
+        for name, value in sizes.items():
+            check_positive_int(name, value)
+        self.n_heads, self.kv_rank, self.nope_dim, self.v_dim, self.rope_dim = (
+            n_heads,
+            kv_rank,
+            nope_dim,
+            v_dim,
+            rope_dim,
+        )
+        self.top_k, self.keep_first, self.scale = top_k, keep_first, (nope_dim + rope_dim) ** -0.5
+        width = n_heads * (nope_dim + rope_dim)
+        if q_rank is None:
+            self.q_proj = nn.Linear(d_model, width, bias=False)
+        else:
+            self.q_a_proj = nn.Linear(d_model, q_rank, bias=False)
+            self.q_a_layernorm = RMSNorm(q_rank, eps=norm_eps)
+            self.q_b_proj = nn.Linear(q_rank, width, bias=False)
+        self.kv_a_proj_with_mqa = nn.Linear(d_model, kv_rank + rope_dim, bias=False)
+        self.kv_a_layernorm = RMSNorm(kv_rank, eps=norm_eps)
+        self.kv_b_proj = nn.Linear(kv_rank, n_heads * (nope_dim + v_dim), bias=False)
+        self.o_proj = nn.Linear(n_heads * v_dim, d_model, bias=False)
+        self.rope = Rotary(rope_dim, rope_theta, interleaved=True) if rope_dim else None
+        self.indexer = None
+        if top_k is not None:
+            self.indexer = Indexer(d_model, q_rank, index_heads, index_dim, rope_dim, rope_theta)
+
+    def forward(self, x: Tensor, state: LatentState | None = None) -> tuple[Tensor, LatentState]:
+        begin = 0 if state is None else state.seen
+        positions = torch.arange(begin, begin + x.shape[1], device=x.device)
+        q_nope, q_rope, q_latent = self._queries(x, positions)
+        latent, k_rope = self.kv_a_proj_with_mqa(x).split([self.kv_rank, self.rope_dim], -1)
+        latent, k_idx = self.kv_a_layernorm(latent), None
+        if self.rope:
+            k_rope = self.rope(k_rope[:, :, None], positions)[:, :, 0]
+        if self.indexer is not None:
+            q_idx, k_idx, w_idx = self.indexer(x, q_latent, positions)
+        if state is not None:
+            latent, k_rope = torch.cat([state.latent, latent], 1), torch.cat([state.k_rope, k_rope], 1)
+            k_idx = None if k_idx is None else torch.cat([state.k_idx, k_idx], 1)
+        if self.indexer is not None and k_idx.shape[1] > self.top_k:  # below, nothing is left out
+            chosen = lightning_indexer(q_idx, k_idx, w_idx, top_k=self.top_k, keep_first=self.keep_first)
+            o = self._on_latents(q_nope, q_rope, latent, k_rope, chosen)
+        elif x.shape[1] == 1:
+            o = self._on_latents(q_nope, q_rope, latent, k_rope, None)
+        else:
+            o = self._written_out(q_nope, q_rope, latent, k_rope)
+        return self.o_proj(o.flatten(2)), LatentState(latent, k_rope, k_idx, begin + x.shape[1])
+
+    def _queries(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        q_latent = None
+        if hasattr(self, "q_proj"):
+            q = self.q_proj(x)
+        else:
+            q_latent = self.q_a_layernorm(self.q_a_proj(x))
+            q = self.q_b_proj(q_latent)
+        q_nope, q_rope = q.unflatten(-1, (self.n_heads, -1)).split([self.nope_dim, self.rope_dim], -1)
+        return q_nope, self.rope(q_rope, positions) if self.rope else q_rope, q_latent
+
+    def _written_out(self, q_nope: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor) -> Tensor:
+        """Every head's own keys and values, then ordinary attention: (5.14)."""
+        kv = self.kv_b_proj(latent).unflatten(-1, (self.n_heads, -1))
+        k_nope, v = kv.split([self.nope_dim, self.v_dim], -1)
+        k = torch.cat([k_nope, k_rope[:, :, None].expand(-1, -1, self.n_heads, -1)], -1)
+        return softmax_attention(torch.cat([q_nope, q_rope], -1), k, v, scale=self.scale)
+
+    def _on_latents(
+        self, q_nope: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, chosen: Tensor | None
+    ) -> Tensor:
+        """The matrices change sides: one key and one value, the latent, for all heads: (5.15)."""
+        weight = self.kv_b_proj.weight.unflatten(0, (self.n_heads, -1))  # [H, nope + v, rank]
+        to_key, to_value = weight.split([self.nope_dim, self.v_dim], 1)
+        q = torch.cat([torch.einsum("bthd,hdr->bthr", q_nope, to_key), q_rope], -1)
+        k, v = torch.cat([latent, k_rope], -1)[:, :, None], latent[:, :, None]
+        if chosen is None:
+            o = softmax_attention(q, k, v, scale=self.scale)
+        else:
+            o = sparse_attention(q, k, v, chosen, scale=self.scale)
+        return torch.einsum("bthr,hdr->bthd", o, to_value)
