@@ -15,6 +15,7 @@ _HOMES = {
     "HybridLM": "reference.model",
     "generate": "reference.generation",
     "new_cache": "reference.cache",
+    "pad_left": "reference.generation",
     "preset": "reference.config",
 }
 

@@ -12,9 +12,12 @@ from typing import List, Optional  # noqa: UP035  (old Pythons must get as far a
 
 COMMANDS = {
     "vectors": "write or check conformance vectors for ports of the operators",
+    "experiment": "run an experiment of the book again",
     "bench": "measure the operators against transformers, side by side",
     "doctor": "say in words whether this machine is ready for the book",
 }
+
+MODULES = {"experiment": "experiments"}  # where a command's module has another name
 
 
 def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
@@ -28,7 +31,7 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
     )
     parser.add_argument("command", choices=list(COMMANDS), metavar="command")
     chosen = parser.parse_args(argv[:1]).command
-    return importlib.import_module(f"reference.{chosen}").main(argv[1:])
+    return importlib.import_module(f"reference.{MODULES.get(chosen, chosen)}").main(argv[1:])
 
 
 if __name__ == "__main__":

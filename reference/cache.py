@@ -11,6 +11,7 @@ class Snapshot(NamedTuple):
 
     states: tuple
     seen: int
+    left_padding: Tensor | None
 
 
 class Cache:
@@ -23,14 +24,15 @@ class Cache:
     def __init__(self, n_layers: int, batch_size: int):
         self.states: list = [None] * n_layers
         self.batch_size, self.seen = batch_size, 0
+        self.left_padding: Tensor | None = None  # [B] ids at the start of each row that are no tokens
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(tuple(self.states), self.seen)
+        return Snapshot(tuple(self.states), self.seen, self.left_padding)
 
     def restore(self, snapshot: Snapshot) -> None:
         if len(snapshot.states) != len(self.states):
             raise ValueError(f"snapshot: expected {len(self.states)} layers, got {len(snapshot.states)}")
-        self.states, self.seen = list(snapshot.states), snapshot.seen
+        self.states, self.seen, self.left_padding = list(snapshot.states), snapshot.seen, snapshot.left_padding
 
     def nbytes(self) -> int:
         """Bytes that the states hold."""

@@ -23,6 +23,7 @@ def generate(
     min_p: float | None = None,
     stop: tuple[int, ...] = (),
     cache: Cache | None = None,
+    left_padding: Tensor | None = None,
 ) -> Tensor:
     """Continue ids [B, T] by up to max_new_tokens: int64 [B, T + new].
 
@@ -30,6 +31,7 @@ def generate(
     that hold top_p of the probability, those with at least min_p of the likeliest one's. seed makes sampling
     repeatable. A row that has produced a token of `stop` repeats it until every row has. stream(tokens [B]) is
     called after each token. cache: a filled one is continued (a second turn: ids are the new tokens alone).
+    left_padding: prompts of different lengths, as pad_left makes them.
     Raises ValueError that names the argument.
     """
     _check(max_new_tokens, temperature, top_k, top_p, min_p)
@@ -44,8 +46,8 @@ def generate(
     try:
         new, done = ids, torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
         stops = torch.tensor(stop, dtype=torch.int64, device=ids.device)
-        for _ in range(max_new_tokens):
-            logits = model(new, cache=cache)[:, -1].float()
+        for n in range(max_new_tokens):
+            logits = model(new, cache=cache, left_padding=left_padding if n == 0 else None)[:, -1].float()
             token = sample(logits, temperature, top_k, top_p, min_p, random)
             token = torch.where(done, ids[:, -1], token)
             ids, new = torch.cat([ids, token[:, None]], 1), token[:, None]
@@ -57,6 +59,15 @@ def generate(
     finally:
         model.train(was_training)
     return ids
+
+
+def pad_left(prompts: list[Tensor], pad_id: int = 0) -> tuple[Tensor, Tensor]:
+    """Prompts [T_b] of different lengths as one batch: (ids [B, max T_b], left_padding [B])."""
+    if not prompts or any(not isinstance(p, Tensor) or p.dim() != 1 or not len(p) for p in prompts):
+        raise ValueError("prompts: expected at least one 1-d tensor of ids, none of them empty")
+    longest = max(len(p) for p in prompts)
+    ids = torch.stack([torch.nn.functional.pad(p, (longest - len(p), 0), value=pad_id) for p in prompts])
+    return ids, torch.tensor([longest - len(p) for p in prompts], device=ids.device)
 
 
 def sample(

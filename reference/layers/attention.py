@@ -34,6 +34,7 @@ class Attention(nn.Module):
     beyond window + keep_first - 1, however long the text (StreamingLLM, Xiao et al. 2024, section 3.2).
 
     forward(x [B, T, d_model], state=None) -> (y [B, T, d_model], KVState). With a state the tokens continue it.
+    cu_seqlens packs sequences into B = 1 (no state then); left_padding [B] tokens at the start of each row are none.
     Parameter names are those of transformers' llama, qwen3, qwen3_next and gpt_oss attention.
     """
 
@@ -83,30 +84,46 @@ class Attention(nn.Module):
         rope_dim = head_dim if rope_dim is None else rope_dim
         self.rope = Rotary(rope_dim, rope_theta) if rope_dim else None
 
-    def forward(self, x: Tensor, state: KVState | None = None) -> tuple[Tensor, KVState]:
+    def forward(
+        self,
+        x: Tensor,
+        state: KVState | None = None,
+        *,
+        cu_seqlens: Tensor | None = None,
+        left_padding: Tensor | None = None,
+    ) -> tuple[Tensor, KVState | None]:
+        if cu_seqlens is not None:
+            pieces = x.split(cu_seqlens.diff().tolist(), 1)  # sequences of one batch don't see each other
+            return torch.cat([self(piece)[0] for piece in pieces], 1), None
         begin = 0 if state is None else state.seen
         bare, k, v, gate = self._project_unturned(x)
-        q, k = self._turn(bare, k, begin)
+        q, k = self._turn(bare, k, begin, left_padding)
         if state is not None:
             k, v = torch.cat([state.k, k], 1), torch.cat([state.v, v], 1)
-        keys = k
+        keys, seen = k, begin + x.shape[1]
         if self.keep_first and self.rope:
             q, keys = self._two_distances(bare, q, k, begin)
         limits = {"window": self.window, "keep_first": self.keep_first, "scale": self.head_dim**-0.5}
+        if left_padding is not None:
+            if self.keep_first:
+                raise ValueError("left_padding: the first tokens of padded rows are not the ones that keep_first keeps")
+            limits["left_padding"] = left_padding - (seen - k.shape[1])  # what is evicted is no padding any more
         o = softmax_attention(q, keys, v, **limits, sinks=self.sinks)
         if gate is not None:
             o = o * gate.sigmoid()
-        return self.o_proj(o.flatten(2)), KVState(self._evict(k), self._evict(v), begin + x.shape[1])
+        return self.o_proj(o.flatten(2)), KVState(self._evict(k), self._evict(v), seen)
 
     def project(self, x: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """q [B, T, H, D], k and v [B, T, HK, D], normed and turned, and the gate's logits [B, T, H, D or 1] or None."""
         q, k, v, gate = self._project_unturned(x)
         return *self._turn(q, k, position), v, gate
 
-    def _turn(self, q: Tensor, k: Tensor, position: int) -> tuple[Tensor, Tensor]:
+    def _turn(self, q: Tensor, k: Tensor, position: int, left_padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if not self.rope:
             return q, k
         positions = torch.arange(position, position + q.shape[1], device=q.device)
+        if left_padding is not None:
+            positions = (positions - left_padding[:, None]).clamp(min=0)
         return self.rope(q, positions), self.rope(k, positions)
 
     def _project_unturned(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:

@@ -66,11 +66,19 @@ class GatedDeltaNet(nn.Module):
     def forward(
         self, x: Tensor, state: DeltaState | None = None, *, cu_seqlens: Tensor | None = None
     ) -> tuple[Tensor, DeltaState]:
+        q, k, v, g, beta, conv = self.project(x, None if state is None else state.conv, cu_seqlens)
+        S = None if state is None else state.S
+        o, S = mix(chunk_gated_delta_rule, q, k, v, g, beta, S, cu_seqlens)
+        z = self.in_proj_z(x).unflatten(-1, (-1, self.value_dim))
+        return self.out_proj(self.norm(o, z).flatten(2)), DeltaState(conv, S)
+
+    def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The operator's arguments q, k (not yet normalized), v, g, beta, and the convolution's state after x."""
         qkv, conv = causal_conv(
             self.in_proj_qkv(x),
             self.conv1d.weight[:, 0],
             activation="silu",
-            initial_state=None if state is None else state.conv,
+            initial_state=conv,
             output_final_state=True,
             cu_seqlens=cu_seqlens,
         )
@@ -78,11 +86,7 @@ class GatedDeltaNet(nn.Module):
         q, k = (y.unflatten(-1, (-1, self.key_dim)) for y in (q, k))
         beta = self.beta_max * self.in_proj_b(x).sigmoid()
         g = log_decay(self.in_proj_a(x), self.A_log, self.dt_bias)
-        S = None if state is None else state.S
-        v = v.unflatten(-1, (-1, self.value_dim))
-        o, S = mix(chunk_gated_delta_rule, q, k, v, g, beta, S, cu_seqlens)
-        z = self.in_proj_z(x).unflatten(-1, (-1, self.value_dim))
-        return self.out_proj(self.norm(o, z).flatten(2)), DeltaState(conv, S)
+        return q, k, v.unflatten(-1, (-1, self.value_dim)), g, beta, conv
 
 
 class ForgetGate(nn.Module):

@@ -20,6 +20,7 @@ def softmax_attention(
     window: int | None = None,
     keep_first: int = 0,
     sinks: Tensor | None = None,
+    left_padding: Tensor | None = None,
     return_weights: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """o_t = Σ_s p_ts v_s with p_ts = e^{scale q_t·k_s} / (e^{sink} + Σ_s' e^{scale q_t·k_s'}).
@@ -29,7 +30,8 @@ def softmax_attention(
     that a cache can come before them. window: each query sees its own token and the window - 1 before it
     (and after it, if not causal). keep_first: tokens at the start that stay in sight of every window
     (StreamingLLM). sinks: one logit per query head, [H], that takes part in the normalizer and has no value;
-    None means there is none (e^{sink} = 0). scale: None means D**-0.5.
+    None means there is none (e^{sink} = 0). left_padding [B], whole numbers: so many of row b's S keys, from the
+    first on, are no tokens and unseen by those behind; their own outputs mean nothing. scale: None means D**-0.5.
 
     Returns o [B, T, H, Dv] in v's dtype, or (o, p [B, H, T, S]) with return_weights; p is float32 (float64 for
     float64 inputs), and with sinks its rows sum to less than 1. PyTorch's fused kernel is used unless sinks or
@@ -49,15 +51,20 @@ def softmax_attention(
     if window is not None:
         check_positive_int("window", window)
     check_count("keep_first", keep_first)
+    if left_padding is not None:
+        _check_left_padding(left_padding, sizes, q.device)
     scale = check_scale(scale, sizes["D"])
     T, S, limits = sizes["T"], sizes["S"], {"causal": causal, "window": window, "keep_first": keep_first}
     if sinks is not None or return_weights:
-        o, p = _explicit(q, k, v, visible(T, S, **limits, device=q.device), scale, sinks)
+        seen = _without_padding(visible(T, S, **limits, device=q.device), left_padding)
+        o, p = _explicit(q, k, v, seen, scale, sinks)
         return (o, p) if return_weights else o
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    plain = causal and T == S and window is None
-    all_seen = (window is None or window >= S) and (not causal or T == 1)  # a decoding step
-    mask = None if plain or all_seen else visible(T, S, **limits, device=q.device)
+    plain = causal and T == S and window is None and left_padding is None
+    all_seen = (window is None or window >= S) and (not causal or T == 1) and left_padding is None  # a decoding step
+    mask = None
+    if not (plain or all_seen):
+        mask = _without_padding(visible(T, S, **limits, device=q.device), left_padding)
     grouped = sizes["H"] != sizes["HK"]
     o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, scale=scale, enable_gqa=grouped)
     return o.transpose(1, 2)
@@ -73,6 +80,24 @@ def visible(
     if window is not None:
         seen = (key > query - window) & (key < query + window) | (key < keep_first)
     return seen & (key <= query) if causal else seen
+
+
+def _without_padding(seen: Tensor, left_padding: Tensor | None) -> Tensor:
+    """[T, S] -> [B, 1, T, S]: padding sees only itself, so that no row of weights is empty."""
+    if left_padding is None:
+        return seen
+    (T, S), key = seen.shape, torch.arange(seen.shape[1], device=seen.device)
+    itself = key == torch.arange(S - T, S, device=seen.device)[:, None]
+    return (seen & (key >= left_padding[:, None, None]) | itself)[:, None]
+
+
+def _check_left_padding(left_padding: object, sizes: dict[str, int], device: torch.device) -> None:
+    if not isinstance(left_padding, Tensor) or left_padding.dtype not in (torch.int32, torch.int64):
+        raise TypeError("left_padding: expected an int32 or int64 tensor [B]")
+    if list(left_padding.shape) != [sizes["B"]]:
+        raise ValueError(f"left_padding: expected [B] = [{sizes['B']}], got {list(left_padding.shape)}")
+    if left_padding.device != device:
+        raise ValueError(f"left_padding: expected q's device {device}, got {left_padding.device}")
 
 
 def _explicit(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float, sinks: Tensor | None):

@@ -53,6 +53,72 @@ def test_prefill_in_pieces_and_token_by_token_give_the_uncached_logits(stack, T)
 
 
 @pytest.mark.parametrize("experts", [{}, EXPERTS], ids=["dense", "experts"])
+@pytest.mark.parametrize("stack", STACKS)
+@torch.no_grad()
+def test_packed_texts_are_read_as_if_alone(stack, experts):
+    model, lengths = build(stack, **experts), [1, 63, 64, 65, 129]
+    texts = [some_ids(T, B=1) for T in lengths]
+    bounds = torch.tensor([0, *lengths]).cumsum(0)
+    packed = model(torch.cat(texts, 1), cu_seqlens=bounds)
+    for ids, logits in zip(texts, packed.split(lengths, 1), strict=True):
+        assert_close(logits, model(ids))
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@torch.no_grad()
+def test_left_padded_rows_give_the_logits_of_the_texts_alone(stack):
+    model, lengths = build(stack), [65, 1, 64, 20]
+    texts = [some_ids(T, B=1)[0] for T in lengths]
+    ids, left_padding = reference.pad_left(texts, pad_id=7)
+    more = some_ids(9, B=4)
+    cache = reference.new_cache(model, 4)
+    padded = [model(ids, cache=cache, left_padding=left_padding)]
+    padded += [model(piece, cache=cache) for piece in more.split([1, 1, 7], 1)]
+    padded = torch.cat(padded, 1)
+    for b, (text, skip) in enumerate(zip(texts, left_padding.tolist(), strict=True)):
+        alone = model(torch.cat([text, more[b]])[None])
+        assert padded[b, skip:].isfinite().all()
+        assert_close(padded[b : b + 1, skip:], alone)
+    assert cache.snapshot().left_padding is left_padding
+
+
+@torch.no_grad()
+def test_ragged_prompts_are_continued_as_one_by_one():
+    model = build("hybrid")
+    prompts = [some_ids(T, B=1)[0] for T in (5, 30, 17)]
+    ids, left_padding = reference.pad_left(prompts)
+    together = reference.generate(model, ids, 12, left_padding=left_padding)
+    for row, prompt in zip(together, prompts, strict=True):
+        assert torch.equal(row[-12:], reference.generate(model, prompt[None], 12)[0, -12:])
+
+
+@pytest.mark.parametrize(
+    "arguments,kind,message",
+    [
+        ({"left_padding": torch.tensor([0, 9])}, ValueError, "left_padding: expected 0 to T - 1 = 8, got 0 to 9"),
+        ({"left_padding": torch.tensor([0])}, ValueError, r"left_padding: expected \[B\] = \[2\], got \[1\]"),
+        ({"left_padding": [0, 1]}, TypeError, "left_padding: expected an int32 or int64 tensor"),
+        ({"cu_seqlens": torch.tensor([0, 9])}, ValueError, "cu_seqlens: packed sequences need batch size B = 1, got 2"),
+    ],
+)
+def test_rows_that_do_not_fit_are_named(arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        build("hybrid")(some_ids(9), **arguments)
+
+
+def test_padding_comes_with_the_first_tokens_and_packed_texts_take_no_cache():
+    model = build("hybrid")
+    cache = reference.new_cache(model, 2)
+    model(some_ids(9), cache=cache)
+    with pytest.raises(ValueError, match="left_padding: give it with the first tokens"):
+        model(some_ids(3), cache=cache, left_padding=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="cu_seqlens: packed texts take no cache"):
+        model(some_ids(9, B=1), cache=reference.new_cache(model), cu_seqlens=torch.tensor([0, 9]))
+    with pytest.raises(ValueError, match="prompts: expected at least one"):
+        reference.pad_left([])
+
+
+@pytest.mark.parametrize("experts", [{}, EXPERTS], ids=["dense", "experts"])
 @torch.no_grad()
 def test_a_second_turn_continues_a_filled_cache(experts):
     model, ids = build("hybrid", **experts), some_ids(80, B=1)
