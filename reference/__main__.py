@@ -11,13 +11,15 @@ import sys
 from typing import List, Optional  # noqa: UP035  (old Pythons must get as far as the doctor)
 
 COMMANDS = {
+    "train": "train a hybrid model on text; killed at any moment, it goes on where it was",
+    "generate": "continue a text with a trained model",
     "vectors": "write or check conformance vectors for ports of the operators",
     "experiment": "run an experiment of the book again",
     "bench": "measure the operators against transformers, side by side",
     "doctor": "say in words whether this machine is ready for the book",
 }
 
-MODULES = {"experiment": "experiments"}  # where a command's module has another name
+MODULES = {"experiment": "experiments", "generate": "write"}  # where a command's module has another name
 
 
 def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045

@@ -79,7 +79,7 @@ def backcopy(steps: int = 1200) -> Setting:
     return Setting(config, draw, draw, task.best_loss, 32, steps, 1e-2)
 
 
-def text(steps: int = 700) -> Setting:
+def text(steps: int = 500) -> Setting:
     """Four layers of four heads, bytes of the Python manual in pieces of 128, each behind a begin token."""
     corpus = torch.tensor(list(manual_text().encode("ascii", "replace")))
     sizes = {"vocab_size": 128, "hidden_size": 128, "intermediate_size": 384, "head_dim": 32}
@@ -97,7 +97,7 @@ def text(steps: int = 700) -> Setting:
         return draw
 
     cut = len(corpus) * 9 // 10
-    return Setting(config, draw_from(corpus[:cut]), draw_from(corpus[cut:]), None, 8, steps, 3e-3)
+    return Setting(config, draw_from(corpus[:cut]), draw_from(corpus[cut:]), None, 8, steps, 1e-2)
 
 
 TASKS = {"backcopy": backcopy, "text": text}
@@ -118,13 +118,13 @@ def build(setting: Setting, variant: str, seed: int) -> HybridLM:
 def train(
     model: HybridLM, setting: Setting, seed: int, *, lr: float, steps: int, bar: tqdm, look_every: int | None = None
 ) -> tuple[list[float], list[dict]]:
-    """AdamW with a linear warm-up. Returns the loss of every step and, every look_every steps, measure()."""
+    """AdamW with a linear warm-up. Returns the loss of every step and, every look_every steps, measure_inside()."""
     rng = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
     losses, looks = [], []
     for n in range(steps):
         if look_every is not None and n % look_every == 0:
-            looks.append({"step": n} | measure(model, setting))
+            looks.append({"step": n} | measure_inside(model, setting))
         ids = setting.draw(setting.batch_size, rng).ids
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1.0, (n + 1) / WARM_UP)
@@ -138,21 +138,21 @@ def train(
 
 
 @torch.no_grad()
-def measure(model: HybridLM, setting: Setting, exam_seed: int = 99) -> dict[str, float]:
+def measure_inside(model: HybridLM, setting: Setting, exam_seed: int = 99) -> dict[str, float]:
     """The numbers of the module's docstring, on texts that training never drew."""
     exam = setting.draw_exam(64, torch.Generator().manual_seed(exam_seed))
     inside = look_inside(model, exam.ids)
     late = torch.arange(exam.ids.shape[1]) >= FIRST_QUERY
-    first = torch.cat([w[..., 0] for w in inside.weights], 1)  # [B, layers x H, T]
-    top_head = max(first[:, h][late & ~exam.asking].mean() for h in range(first.shape[1]))
-    first = first.mean(1)  # [B, T]
+    heads = torch.cat([w[..., 0] for w in inside.weights], 1)  # [B, layers x H, T]
+    by_head = torch.stack([heads[:, h][late & ~exam.asking].mean() for h in range(heads.shape[1])])
+    first = heads.mean(1)  # [B, T]
     values = torch.stack([v.mean(-1) for v in inside.value_norms]).mean(0)
     size = torch.stack(inside.residuals).abs()  # [n_layers + 1, B, T, hidden_size]
     peak_at = size.amax((0, 3)).argmax(1)  # [B]
     nats = F.cross_entropy(inside.logits[:, :-1].transpose(1, 2), exam.ids[:, 1:], reduction="none")
     found = {
         "first_token_share": first[late & ~exam.asking].mean(),
-        "top_head_share": top_head,
+        "top_head_share": by_head.max(),
         "value_ratio": values[:, 0].mean() / values[:, 1:].mean(),
         "max_activation": size.max(),
         "first_peak": (peak_at == 0).float().mean(),
@@ -163,6 +163,8 @@ def measure(model: HybridLM, setting: Setting, exam_seed: int = 99) -> dict[str,
         found["asking_share"] = first[late & exam.asking].mean()
     if setting.best_loss is not None:
         found["excess"] = (nats - setting.best_loss(exam)).mean()
+    if heads.shape[1] > 1:
+        found |= {f"head_{h + 1}_share": share for h, share in enumerate(by_head)}  # layer by layer
     return {name: x.item() for name, x in found.items()}
 
 
@@ -175,11 +177,19 @@ def count_spikes(losses: list[float]) -> int:
     return spikes
 
 
-def run(
-    task: str, variants: list[str], seeds: int, steps: int | None, *, fast: bool, weights: Path | None = None
+def run_variants(
+    task: str,
+    variants: list[str],
+    seeds: int,
+    steps: int | None,
+    *,
+    fast: bool,
+    lr: float | None = None,
+    weights: Path | None = None,
 ) -> dict:
     """Train everything: metrics per variant (lists over seeds), and how the first seed's model got there."""
     setting = TASKS[task]() if steps is None else TASKS[task](steps)
+    setting = setting if lr is None else setting._replace(lr=lr)
     metrics: dict[str, dict[str, list[float]]] = {variant: {} for variant in variants}
     history = {}
     total = len(variants) * seeds * (setting.steps + FAST_STEPS * fast)
@@ -191,20 +201,29 @@ def run(
                 _, looks = train(
                     model, setting, seed, lr=setting.lr, steps=setting.steps, bar=bar, look_every=look_every
                 )
-                row = measure(model, setting)
+                row = measure_inside(model, setting)
                 if seed == 0:
                     history[variant] = [*looks, {"step": setting.steps} | row]
                     if weights is not None:
                         write_bytes(weights / f"sinks_{task}_{variant}.safetensors", save(model.state_dict()))
                 if fast:
-                    losses, _ = train(build(setting, variant, seed), setting, seed, lr=FAST, steps=FAST_STEPS, bar=bar)
+                    losses, _ = train_variant(
+                        build(setting, variant, seed), setting, seed, lr=FAST, steps=FAST_STEPS, bar=bar
+                    )
                     row["spikes"] = count_spikes(losses)
                 for name, value in row.items():
                     metrics[variant].setdefault(name, []).append(round(value, 4))
     for rows in history.values():
         for row in rows:
             row.update({name: round(value, 4) for name, value in row.items()})
-    return {"task": task, "seeds": seeds, "steps": setting.steps, "metrics": metrics, "history": history}
+    return {
+        "task": task,
+        "seeds": seeds,
+        "steps": setting.steps,
+        "lr": setting.lr,
+        "metrics": metrics,
+        "history": history,
+    }
 
 
 def load_trained(task: str, variant: str, folder: Path = STORED) -> HybridLM:
@@ -216,7 +235,7 @@ def load_trained(task: str, variant: str, folder: Path = STORED) -> HybridLM:
 
 def table(record: dict) -> str:
     """Mean and standard deviation over seeds, as Markdown."""
-    names = list(next(iter(record["metrics"].values())))
+    names = [name for name in next(iter(record["metrics"].values())) if not name.startswith("head_")]
     lines = [f"| {record['task']} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for variant, columns in record["metrics"].items():
         cells = []
@@ -233,7 +252,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--task", choices=list(TASKS), default="backcopy")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=3, help="models per variant, seeds 0, 1, ... (default 3)")
-    parser.add_argument("--steps", type=int, help="training steps (default 1200, text 700)")
+    parser.add_argument("--steps", type=int, help="training steps (default 1200, text 500)")
+    parser.add_argument("--lr", type=float, help="learning rate (default 0.01)")
     parser.add_argument("--quick", action="store_true", help="900 steps, and no runs at the high learning rate")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--out", type=Path, help="folder for sinks_<task>.json")
@@ -244,13 +264,17 @@ def main(argv: list[str]) -> int:
         value = getattr(chosen, name)
         if value is not None and value < 1:
             parser.error(f"--{name}: expected a number >= 1, got {value}")
+    if chosen.lr is not None and not 0 < chosen.lr < math.inf:
+        parser.error(f"--lr: expected a number > 0, got {chosen.lr}")
     for name in ("out", "weights"):
         folder = getattr(chosen, name)
         if folder is not None and folder.exists() and not folder.is_dir():
             parser.error(f"--{name}: {folder} is a file, expected a folder")
     torch.set_num_threads(chosen.threads)
     steps = 900 if chosen.quick and chosen.steps is None else chosen.steps
-    record = run(chosen.task, chosen.variants, chosen.seeds, steps, fast=not chosen.quick, weights=chosen.weights)
+    record = run_variants(
+        chosen.task, chosen.variants, chosen.seeds, steps, fast=not chosen.quick, lr=chosen.lr, weights=chosen.weights
+    )
     print(table(record))
     if chosen.out is not None:
         write_text(chosen.out / f"sinks_{chosen.task}.json", json.dumps(record, indent=1) + "\n")

@@ -17,8 +17,8 @@ from reference.experiments.sinks import (
     build,
     count_spikes,
     load_trained,
-    measure,
-    train,
+    measure_inside,
+    train_variant,
 )
 from reference.tasks import BEGIN, BigramBackcopy
 
@@ -72,7 +72,7 @@ def test_off_by_one_is_not_trained_and_sink_logits_are():
     setting = backcopy()
     for variant, moves in (("off_by_one", False), ("sink_logit", True)):
         model = build(setting, variant, 0)
-        train(model, setting, 0, lr=1e-2, steps=3, bar=tqdm(disable=True))
+        train_variant(model, setting, 0, lr=1e-2, steps=3, bar=tqdm(disable=True))
         assert bool((model.layers[0].mixer.sinks != 0).any()) == moves
 
 
@@ -81,11 +81,11 @@ def test_training_learns_the_bigrams_and_repeats_itself():
     runs = []
     for _ in range(2):
         model = build(setting, "softmax", 0)
-        losses, looks = train(model, setting, 0, lr=1e-2, steps=40, bar=tqdm(disable=True), look_every=20)
+        losses, looks = train_variant(model, setting, 0, lr=1e-2, steps=40, bar=tqdm(disable=True), look_every=20)
         runs.append(losses)
         assert [look["step"] for look in looks] == [0, 20]
     assert runs[0] == runs[1]
-    assert measure(model, setting)["loss"] < looks[0]["loss"] - 0.5
+    assert measure_inside(model, setting)["loss"] < looks[0]["loss"] - 0.5
 
 
 def test_spikes_are_counted_after_the_warm_up():
@@ -106,7 +106,7 @@ def test_the_command_prints_one_json_object_last_and_writes_what_it_found(tmp_pa
         assert all(len(values) == 2 for values in columns.values())
     assert json.loads((tmp_path / "sinks_backcopy.json").read_text()) == record
     again = load_trained("backcopy", "gated", tmp_path)
-    assert abs(measure(again, backcopy())["loss"] - record["metrics"]["gated"]["loss"][0]) < 1e-3
+    assert abs(measure_inside(again, backcopy())["loss"] - record["metrics"]["gated"]["loss"][0]) < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_stored_runs_have_three_seeds_and_show_what_the_chapter_says(task):
 
 @pytest.mark.parametrize("variant", ["softmax", "gated"])
 def test_stored_models_measure_what_the_stored_run_says(variant):
-    row = measure(load_trained("backcopy", variant), backcopy())
+    row = measure_inside(load_trained("backcopy", variant), backcopy())
     stored = json.loads((STORED / "sinks_backcopy.json").read_text())["metrics"][variant]
     for name in ("first_token_share", "loss", "value_ratio"):
         assert row[name] == pytest.approx(stored[name][0], abs=2e-3), name

@@ -1,0 +1,64 @@
+"""`generate` on a trained model: repeatable, streamed, and errors that name the argument."""
+
+import pytest
+import torch
+
+from reference.__main__ import main
+from reference.write import Terminal, load_model
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    text = folder / "text.txt"
+    text.write_text("abcabcabc " * 100)
+    sizes = ["--steps", "30", "--batch-size", "4", "--length", "48", "--threads", "1", "--warm-up", "5"]
+    assert main(["train", "--data", str(text), "--out", str(folder / "out"), "--lr", "0.01", *sizes]) == 0
+    return folder / "out"
+
+
+def test_a_trained_model_continues_a_text_and_repeats_itself(trained, capsys):
+    said = []
+    for _ in range(2):
+        arguments = ["--model", str(trained), "--prompt", "abcab", "--tokens", "20", "--seed", "1", "--threads", "1"]
+        assert main(["generate", *arguments]) == 0
+        captured = capsys.readouterr()
+        said.append(captured.out)
+        assert "20 tokens" in captured.err and "tokens/s" in captured.err
+    assert said[0] == said[1] and said[0].startswith("abcab")
+    assert set(said[0].strip()) <= set("abc ")
+
+
+def test_tied_weights_are_loaded(trained):
+    model = load_model(trained)
+    assert model.lm_head.weight is model.embed_tokens.weight
+    with torch.no_grad():
+        assert model(torch.tensor([[256, 97, 98]])).isfinite().all()
+
+
+def test_characters_of_several_bytes_are_printed_whole(capsys):
+    stream = Terminal()
+    for byte in "aé湖".encode():
+        stream(torch.tensor([byte]))
+    stream(torch.tensor([256]))
+    for byte in (0xC3, 0x28):
+        stream(torch.tensor([byte]))
+    assert capsys.readouterr().out == "aé湖\ufffd("
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["--temperature", "-1"], "temperature: expected a number >= 0, got -1"),
+        (["--top-p", "2"], "top_p: expected a number in (0, 1]"),
+        (["--tokens", "-1"], "max_new_tokens: expected a whole number >= 0, got -1"),
+    ],
+)
+def test_bad_settings_are_named(trained, arguments, message, capsys):
+    assert main(["generate", "--model", str(trained), *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_without_a_model_is_named(tmp_path, capsys):
+    assert main(["generate", "--model", str(tmp_path)]) == 1
+    assert "has no config.json" in capsys.readouterr().err
