@@ -115,7 +115,7 @@ def build(setting: Setting, variant: str, seed: int) -> HybridLM:
     return model
 
 
-def train(
+def train_variant(
     model: HybridLM, setting: Setting, seed: int, *, lr: float, steps: int, bar: tqdm, look_every: int | None = None
 ) -> tuple[list[float], list[dict]]:
     """AdamW with a linear warm-up. Returns the loss of every step and, every look_every steps, measure_inside()."""
@@ -198,7 +198,7 @@ def run_variants(
             for seed in range(seeds):
                 model = build(setting, variant, seed)
                 look_every = max(setting.steps // 24, 1) if seed == 0 else None
-                _, looks = train(
+                _, looks = train_variant(
                     model, setting, seed, lr=setting.lr, steps=setting.steps, bar=bar, look_every=look_every
                 )
                 row = measure_inside(model, setting)
