@@ -79,7 +79,7 @@ def backcopy(steps: int = 1200) -> Setting:
     return Setting(config, draw, draw, task.best_loss, 32, steps, 1e-2)
 
 
-def text(steps: int = 500) -> Setting:
+def text(steps: int = 700) -> Setting:
     """Four layers of four heads, bytes of the Python manual in pieces of 128, each behind a begin token."""
     corpus = torch.tensor(list(manual_text().encode("ascii", "replace")))
     sizes = {"vocab_size": 128, "hidden_size": 128, "intermediate_size": 384, "head_dim": 32}
@@ -97,7 +97,7 @@ def text(steps: int = 500) -> Setting:
         return draw
 
     cut = len(corpus) * 9 // 10
-    return Setting(config, draw_from(corpus[:cut]), draw_from(corpus[cut:]), None, 8, steps, 1e-2)
+    return Setting(config, draw_from(corpus[:cut]), draw_from(corpus[cut:]), None, 8, steps, 3e-3)
 
 
 TASKS = {"backcopy": backcopy, "text": text}
@@ -252,8 +252,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--task", choices=list(TASKS), default="backcopy")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=3, help="models per variant, seeds 0, 1, ... (default 3)")
-    parser.add_argument("--steps", type=int, help="training steps (default 1200, text 500)")
-    parser.add_argument("--lr", type=float, help="learning rate (default 0.01)")
+    parser.add_argument("--steps", type=int, help="training steps (default 1200, text 700)")
+    parser.add_argument("--lr", type=float, help="learning rate (default 0.01, text 0.003)")
     parser.add_argument("--quick", action="store_true", help="900 steps, and no runs at the high learning rate")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--out", type=Path, help="folder for sinks_<task>.json")
