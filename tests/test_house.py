@@ -24,6 +24,7 @@ RANKS = {
     "cache": 3,
     "model": 4,
     "generation": 5,
+    "prefixes": 5,
     "checkpoints": 5,
     "checkpoint": 5,
     "train": 7,

@@ -1,0 +1,65 @@
+"""Reused prefixes change nothing but the work: same logits, fewer tokens read, never more memory than allowed."""
+
+import pytest
+import torch
+
+import reference
+from reference.prefixes import PrefixCache
+from tests.model.test_model import STACKS, assert_close, build, some_ids
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@torch.no_grad()
+def test_reused_prefixes_give_the_logits_of_a_fresh_prefill(stack):
+    model = build(stack)
+    prefixes, system = PrefixCache(model, every=16), some_ids(40, B=1)
+    for turn in range(3):
+        ids = torch.cat([system, some_ids(9 + turn, B=1)], 1)
+        logits, cache = prefixes.prefill(ids)
+        assert_close(logits, model(ids)[:, -1])
+        assert cache.seen == ids.shape[1]
+        follow = some_ids(5, B=1)
+        assert_close(model(follow, cache=cache), model(torch.cat([ids, follow], 1))[:, ids.shape[1] :])
+    found = prefixes.statistics()
+    assert found.prompts == 3 and found.hits == 2 and found.reused == 2 * 32  # the shared 40 tokens hold 2 snapshots
+    assert found.tokens == 49 + 50 + 51
+
+
+@torch.no_grad()
+def test_a_second_turn_starts_at_the_end_of_the_first_and_a_repeated_prompt_before_its_last_token():
+    model, ids = build("hybrid"), some_ids(50, B=1)
+    prefixes = PrefixCache(model, every=1000)
+    prefixes.prefill(ids)
+    prefixes.prefill(torch.cat([ids, some_ids(7, B=1)], 1))
+    assert prefixes.statistics().reused == 50
+    logits, _ = prefixes.prefill(ids)  # the snapshot at its very end has no logits: read again
+    assert prefixes.statistics().reused == 50
+    assert_close(logits, model(ids)[:, -1])
+
+
+@torch.no_grad()
+def test_the_budget_is_kept_and_the_least_recently_used_goes_first():
+    model = build("linear")
+    one = reference.new_cache(model)
+    model(some_ids(3, B=1), cache=one)
+    prefixes = PrefixCache(model, every=100, budget_bytes=2 * one.nbytes())
+    a, b, c = (some_ids(n, B=1) for n in (10, 11, 12))
+    more = some_ids(4, B=1)
+    for ids in (a, b):
+        prefixes.prefill(ids)
+    prefixes.prefill(torch.cat([a, more], 1))  # a is used again, b goes
+    assert prefixes.statistics().stored_bytes <= 2 * one.nbytes()
+    before = prefixes.statistics().reused
+    prefixes.prefill(torch.cat([b, more], 1))
+    assert prefixes.statistics().reused == before
+    tiny = PrefixCache(model, budget_bytes=1)
+    tiny.prefill(c)
+    assert tiny.statistics().stored_bytes == 0
+
+
+@pytest.mark.parametrize("ids", [torch.zeros(2, 3).long(), torch.zeros(3).long(), [1, 2]])
+def test_one_prompt_at_a_time(ids):
+    with pytest.raises(ValueError, match=r"ids: expected one prompt \[1, T\]"):
+        PrefixCache(build("linear")).prefill(ids)
+    with pytest.raises(ValueError, match="every: expected a whole number >= 1, got 0"):
+        PrefixCache(build("linear"), every=0)
