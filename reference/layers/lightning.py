@@ -36,7 +36,13 @@ class LightningAttention(nn.Module):
         self.output_gate = nn.Linear(d_model, n_heads * head_dim, bias=False)
         self.norm = RMSNorm(n_heads * head_dim, eps=norm_eps)
         self.out_proj = nn.Linear(n_heads * head_dim, d_model, bias=False)
+        self.layer, self.n_layers = layer, n_layers
         self.register_buffer("g", -decay_slopes(n_heads, layer, n_layers), persistent=False)
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)  # the decays stay in float32 when the weights change their dtype
+        self.g = -decay_slopes(self.n_heads, self.layer, self.n_layers).to(self.g.device)
+        return self
 
     def forward(
         self, x: Tensor, state: Tensor | None = None, *, cu_seqlens: Tensor | None = None

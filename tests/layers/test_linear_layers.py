@@ -135,3 +135,12 @@ def test_slopes_are_those_of_alibi_and_vanish_with_depth():
 def test_bad_sizes_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_fixed_decays_stay_in_float32_when_weights_change_their_dtype():
+    layer = LightningAttention(32, 4, 8, layer=1, n_layers=4)
+    g = layer.g.clone()
+    for dtype in (torch.bfloat16, torch.float64, torch.float32):
+        layer.to(dtype)
+        assert torch.equal(layer.g, g) and layer.qkv_proj.weight.dtype == dtype
+        assert layer(torch.randn(1, 5, 32, dtype=dtype))[0].dtype == dtype
