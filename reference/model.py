@@ -12,6 +12,7 @@ from reference.layers.gated_deltanet import GatedDeltaNet, KimiDeltaAttention
 from reference.layers.lightning import LightningAttention
 from reference.layers.mlp import MixtureOfExperts, SwiGLU
 from reference.layers.norm import RMSNorm
+from reference.layers.projection import Projection
 from reference.ops._shapes import check_cu_seqlens
 
 
@@ -124,7 +125,7 @@ class HybridLM(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, n) for n in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps, zero_centered=config.zero_centered_norm)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Projection(config.hidden_size, config.vocab_size, bias=False)
         self.apply(self._initialize)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.embed_tokens.weight

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reference.layers.norm import RMSNorm
+from reference.layers.projection import Projection
 from reference.layers.rope import Rotary
 from reference.ops._shapes import check_count, check_positive_int
 from reference.ops.softmax import softmax_attention
@@ -71,10 +72,10 @@ class Attention(nn.Module):
         self.n_heads, self.n_kv_heads, self.head_dim = n_heads, n_kv_heads, head_dim
         self.window, self.keep_first, self.gate = window, keep_first if window is not None else 0, gate
         self.gate_dim = head_dim if gate == "elementwise" else GATES[gate]
-        self.q_proj = nn.Linear(d_model, n_heads * (head_dim + self.gate_dim), bias=bias)
-        self.k_proj = nn.Linear(d_model, n_kv_heads * head_dim, bias=bias)
-        self.v_proj = nn.Linear(d_model, n_kv_heads * head_dim, bias=bias)
-        self.o_proj = nn.Linear(n_heads * head_dim, d_model, bias=bias)
+        self.q_proj = Projection(d_model, n_heads * (head_dim + self.gate_dim), bias=bias)
+        self.k_proj = Projection(d_model, n_kv_heads * head_dim, bias=bias)
+        self.v_proj = Projection(d_model, n_kv_heads * head_dim, bias=bias)
+        self.o_proj = Projection(n_heads * head_dim, d_model, bias=bias)
         self.qk_norm = qk_norm
         if qk_norm is not None:
             options = {"eps": norm_eps, "zero_centered": zero_centered_norm}

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from reference.layers.gated_norm import GatedRMSNorm
 from reference.layers.gates import initial_A_log, initial_dt_bias, log_decay
+from reference.layers.projection import Projection
 from reference.ops.conv import causal_conv
 from reference.ops.gated_delta import chunk_gated_delta_rule
 from reference.ops.kda import chunk_kda
@@ -51,17 +52,17 @@ class GatedDeltaNet(nn.Module):
             raise ValueError(f"beta_max: the delta rule is stable up to 2, got {beta_max}")
         self.key_dim, self.value_dim, self.beta_max = key_dim, value_dim, beta_max
         self.channels = [n_key_heads * key_dim, n_key_heads * key_dim, n_value_heads * value_dim]  # q, k, v
-        self.in_proj_qkv = nn.Linear(d_model, sum(self.channels), bias=False)
-        self.in_proj_z = nn.Linear(d_model, self.channels[2], bias=False)
-        self.in_proj_b = nn.Linear(d_model, n_value_heads, bias=False)
-        self.in_proj_a = nn.Linear(d_model, n_value_heads, bias=False)
+        self.in_proj_qkv = Projection(d_model, sum(self.channels), bias=False)
+        self.in_proj_z = Projection(d_model, self.channels[2], bias=False)
+        self.in_proj_b = Projection(d_model, n_value_heads, bias=False)
+        self.in_proj_a = Projection(d_model, n_value_heads, bias=False)
         self.conv1d = nn.Conv1d(
             sum(self.channels), sum(self.channels), conv_width, groups=sum(self.channels), bias=False
         )
         self.A_log = nn.Parameter(initial_A_log(n_value_heads))
         self.dt_bias = nn.Parameter(initial_dt_bias(n_value_heads))
         self.norm = GatedRMSNorm(value_dim, activation=gate, eps=norm_eps)
-        self.out_proj = nn.Linear(self.channels[2], d_model, bias=False)
+        self.out_proj = Projection(self.channels[2], d_model, bias=False)
 
     def forward(
         self, x: Tensor, state: DeltaState | None = None, *, cu_seqlens: Tensor | None = None
@@ -95,8 +96,8 @@ class ForgetGate(nn.Module):
     def __init__(self, d_model: int, n_heads: int, head_dim: int):
         super().__init__()
         self.heads = (n_heads, head_dim)
-        self.f_a_proj = nn.Linear(d_model, head_dim, bias=False)
-        self.f_b_proj = nn.Linear(head_dim, n_heads * head_dim, bias=False)
+        self.f_a_proj = Projection(d_model, head_dim, bias=False)
+        self.f_b_proj = Projection(head_dim, n_heads * head_dim, bias=False)
         self.A_log = nn.Parameter(initial_A_log(1, 1, n_heads, 1))
         self.dt_bias = nn.Parameter(initial_dt_bias(n_heads * head_dim))
 
@@ -115,14 +116,14 @@ class KimiDeltaAttention(nn.Module):
     def __init__(self, d_model: int, n_heads: int, head_dim: int, *, conv_width: int = 4, norm_eps: float = 1e-6):
         super().__init__()
         self.n_heads, self.head_dim, width = n_heads, head_dim, n_heads * head_dim
-        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(d_model, width, bias=False) for _ in range(3))
+        self.q_proj, self.k_proj, self.v_proj = (Projection(d_model, width, bias=False) for _ in range(3))
         self.conv1d = nn.Conv1d(3 * width, 3 * width, conv_width, groups=3 * width, bias=False)
         self.forget_gate = ForgetGate(d_model, n_heads, head_dim)
-        self.b_proj = nn.Linear(d_model, n_heads, bias=False)
-        self.g_a_proj = nn.Linear(d_model, head_dim, bias=False)
-        self.g_b_proj = nn.Linear(head_dim, width, bias=False)
+        self.b_proj = Projection(d_model, n_heads, bias=False)
+        self.g_a_proj = Projection(d_model, head_dim, bias=False)
+        self.g_b_proj = Projection(head_dim, width, bias=False)
         self.o_norm = GatedRMSNorm(head_dim, activation="sigmoid", eps=norm_eps)
-        self.o_proj = nn.Linear(width, d_model, bias=False)
+        self.o_proj = Projection(width, d_model, bias=False)
 
     def forward(
         self, x: Tensor, state: DeltaState | None = None, *, cu_seqlens: Tensor | None = None

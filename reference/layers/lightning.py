@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reference.layers.norm import RMSNorm
+from reference.layers.projection import Projection
 from reference.ops.linear import chunk_lightning_attention
 
 
@@ -32,10 +33,10 @@ class LightningAttention(nn.Module):
         if not 0 <= layer < n_layers:
             raise ValueError(f"layer: expected 0 to n_layers - 1 = {n_layers - 1}, got {layer}")
         self.n_heads, self.head_dim = n_heads, head_dim
-        self.qkv_proj = nn.Linear(d_model, 3 * n_heads * head_dim, bias=False)
-        self.output_gate = nn.Linear(d_model, n_heads * head_dim, bias=False)
+        self.qkv_proj = Projection(d_model, 3 * n_heads * head_dim, bias=False)
+        self.output_gate = Projection(d_model, n_heads * head_dim, bias=False)
         self.norm = RMSNorm(n_heads * head_dim, eps=norm_eps)
-        self.out_proj = nn.Linear(n_heads * head_dim, d_model, bias=False)
+        self.out_proj = Projection(n_heads * head_dim, d_model, bias=False)
         self.layer, self.n_layers = layer, n_layers
         self.register_buffer("g", -decay_slopes(n_heads, layer, n_layers), persistent=False)
 

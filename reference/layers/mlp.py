@@ -6,15 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reference.layers.projection import Projection
+
 
 class SwiGLU(nn.Module):
     """down(silu(gate(x)) · up(x)): x [..., d_model] -> [..., d_model]. Source: Shazeer 2020."""
 
     def __init__(self, d_model: int, d_hidden: int):
         super().__init__()
-        self.gate_proj = nn.Linear(d_model, d_hidden, bias=False)
-        self.up_proj = nn.Linear(d_model, d_hidden, bias=False)
-        self.down_proj = nn.Linear(d_hidden, d_model, bias=False)
+        self.gate_proj = Projection(d_model, d_hidden, bias=False)
+        self.up_proj = Projection(d_model, d_hidden, bias=False)
+        self.down_proj = Projection(d_hidden, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -43,11 +45,11 @@ class MixtureOfExperts(nn.Module):
         if not 1 <= top_k <= n_experts:
             raise ValueError(f"top_k: expected 1 to n_experts = {n_experts}, got {top_k}")
         self.top_k, self.norm_top_k, self.routing = top_k, norm_top_k, None
-        self.gate = nn.Linear(d_model, n_experts, bias=False)
+        self.gate = Projection(d_model, n_experts, bias=False)
         self.gate_up_proj = nn.Parameter(torch.empty(n_experts, 2 * d_hidden, d_model).normal_(std=d_model**-0.5))
         self.down_proj = nn.Parameter(torch.empty(n_experts, d_model, d_hidden).normal_(std=d_hidden**-0.5))
         self.shared_expert = SwiGLU(d_model, d_shared) if d_shared else None
-        self.shared_expert_gate = nn.Linear(d_model, 1, bias=False) if d_shared else None
+        self.shared_expert_gate = Projection(d_model, 1, bias=False) if d_shared else None
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(0, -2)

@@ -4,10 +4,14 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from reference.ops._layout import inner_dtype
+from reference.ops._layout import chunk_spans, inner_dtype
 from reference.ops._shapes import check_cu_seqlens, check_same, check_shapes, check_values
+
+# Tokens that are worked on at a time: of some thousand channels they stay in the cache.
+BLOCK = 128
 
 
 def causal_conv(
@@ -39,21 +43,75 @@ def causal_conv(
     check_same("device", x=x, weight=weight, bias=bias, initial_state=initial_state)
     check_values(None, x=x, weight=weight, bias=bias, initial_state=initial_state)
     before = x.new_zeros(n_states, sizes["D"], tail) if initial_state is None else initial_state.to(x.dtype)
+    tensors = (x, weight, bias, before)
+    scan = _convolve
+    if torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in tensors):
+        scan = _Convolution.apply
     outputs, tails = [], []
     for n, (start, stop) in enumerate(pairwise(bounds)):
         own = before if len(bounds) == 2 else before[n : n + 1]
-        seen = torch.cat([own, x[:, start:stop].mT], -1)  # [B, D, W-1 + T]
-        outputs.append(_mix(seen, weight, bias, activation))
-        tails.append(seen[..., seen.shape[-1] - tail :])
-    y = torch.cat(outputs, 1).to(x.dtype)
-    return y, torch.cat(tails).contiguous() if output_final_state else None
+        outputs.append(scan(x[:, start:stop], own, weight, bias, activation))
+        if output_final_state:
+            last = torch.cat([own, x[:, max(start, stop - tail) : stop].mT], -1)
+            tails.append(last[..., last.shape[-1] - tail :])
+    y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
+    return y, torch.cat(tails) if output_final_state else None
 
 
-def _mix(seen: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
-    dtype = inner_dtype(seen)
-    bias = None if bias is None else bias.to(dtype)
-    y = F.conv1d(seen.to(dtype), weight.to(dtype)[:, None], bias, groups=weight.shape[0]).mT  # [B, T, D]
-    return F.silu(y) if activation == "silu" else y
+def _convolve(x: Tensor, before: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    dtype, y = inner_dtype(x), torch.empty_like(x, memory_format=torch.contiguous_format)
+    taps, bias = weight.to(dtype).t().contiguous(), None if bias is None else bias.to(dtype)
+    for time in chunk_spans(0, x.shape[1], BLOCK):
+        mixed = _mix(_seen(x, before, time, dtype), taps, bias)
+        y[:, time] = F.silu(mixed, inplace=True) if activation == "silu" else mixed
+    return y
+
+
+def _seen(x: Tensor, before: Tensor, time: slice, dtype: torch.dtype) -> Tensor:
+    """The tokens of one block and the W-1 before it: [B, W-1 + C, D]."""
+    tail = before.shape[-1]
+    if time.start >= tail:
+        return x[:, time.start - tail : time.stop].to(dtype)
+    return torch.cat([before.mT, x[:, : time.stop]], 1)[:, time.start :].to(dtype)
+
+
+def _mix(seen: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
+    W = taps.shape[0]
+    C = seen.shape[1] - W + 1
+    y = seen[:, W - 1 :] * taps[-1]
+    for i in range(W - 1):
+        y.addcmul_(seen[:, i : i + C], taps[i])
+    return y if bias is None else y.add_(bias)
+
+
+class _Convolution(torch.autograd.Function):
+    """Block by block, so that one block stays in the processor's cache; y before silu is computed again."""
+
+    @staticmethod
+    def forward(ctx, x, before, weight, bias, activation):
+        ctx.save_for_backward(x, before, weight, bias)
+        ctx.activation = activation
+        return _convolve(x, before, weight, bias, activation)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy):
+        x, before, weight, bias = ctx.saved_tensors
+        (B, T, D), W, dtype = x.shape, weight.shape[1], inner_dtype(x)
+        taps, wide_bias = weight.to(dtype).t().contiguous(), None if bias is None else bias.to(dtype)
+        dseen, dtaps = torch.zeros(B, W - 1 + T, D, dtype=dtype, device=x.device), torch.zeros_like(taps)
+        dbias = torch.zeros(D, dtype=dtype, device=x.device)
+        for time in chunk_spans(0, T, BLOCK):
+            seen, d, C = _seen(x, before, time, dtype), dy[:, time].to(dtype), time.stop - time.start
+            if ctx.activation == "silu":
+                d = torch.ops.aten.silu_backward(d, _mix(seen, taps, wide_bias))
+            dbias += d.sum((0, 1)) if bias is not None else 0
+            for i in range(W):
+                dseen[:, time.start + i : time.start + i + C].addcmul_(d, taps[i])
+                dtaps[i] += (d * seen[:, i : i + C]).sum((0, 1))
+        dx, dbefore = dseen[:, W - 1 :].to(x.dtype), dseen[:, : W - 1].mT.to(before.dtype)
+        dbias = None if bias is None else dbias.to(bias.dtype)
+        return dx, dbefore, dtaps.t().to(weight.dtype), dbias, None
 
 
 @torch.no_grad()
