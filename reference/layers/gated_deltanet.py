@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from reference.layers.gated_norm import GatedRMSNorm
 from reference.layers.gates import initial_A_log, initial_dt_bias, log_decay
 from reference.layers.projection import Projection
-from reference.ops.conv import causal_conv
+from reference.ops.conv import causal_conv, causal_conv_step
 from reference.ops.gated_delta import chunk_gated_delta_rule
 from reference.ops.kda import chunk_kda
 from reference.ops.step import decode_step
@@ -75,14 +75,7 @@ class GatedDeltaNet(nn.Module):
 
     def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, ...]:
         """The operator's arguments q, k (not yet normalized), v, g, beta, and the convolution's state after x."""
-        qkv, conv = causal_conv(
-            self.in_proj_qkv(x),
-            self.conv1d.weight[:, 0],
-            activation="silu",
-            initial_state=conv,
-            output_final_state=True,
-            cu_seqlens=cu_seqlens,
-        )
+        qkv, conv = convolve(self.in_proj_qkv(x), self.conv1d.weight[:, 0], conv, cu_seqlens)
         q, k, v = qkv.split(self.channels, -1)
         q, k = (y.unflatten(-1, (-1, self.key_dim)) for y in (q, k))
         beta = self.beta_max * self.in_proj_b(x).sigmoid()
@@ -129,14 +122,8 @@ class KimiDeltaAttention(nn.Module):
         self, x: Tensor, state: DeltaState | None = None, *, cu_seqlens: Tensor | None = None
     ) -> tuple[Tensor, DeltaState]:
         heads = (self.n_heads, self.head_dim)
-        qkv, conv = causal_conv(
-            torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1),
-            self.conv1d.weight[:, 0],
-            activation="silu",
-            initial_state=None if state is None else state.conv,
-            output_final_state=True,
-            cu_seqlens=cu_seqlens,
-        )
+        qkv = torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
+        qkv, conv = convolve(qkv, self.conv1d.weight[:, 0], None if state is None else state.conv, cu_seqlens)
         q, k, v = (y.unflatten(-1, heads) for y in qkv.chunk(3, -1))
         g = self.forget_gate(x)
         beta, S = self.b_proj(x).sigmoid(), None if state is None else state.S
@@ -145,11 +132,23 @@ class KimiDeltaAttention(nn.Module):
         return self.o_proj(self.o_norm(o, z).flatten(2)), DeltaState(conv, S)
 
 
+def _decoding(x: Tensor, state: Tensor | None, cu_seqlens: Tensor | None) -> bool:
+    return state is not None and x.shape[1] == 1 and cu_seqlens is None and not torch.is_grad_enabled()
+
+
+def convolve(x: Tensor, weight: Tensor, conv: Tensor | None, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
+    """silu of the short convolution of x [B, T, channels], and its state; one token of decoding takes the short way."""
+    if _decoding(x, conv, cu_seqlens):
+        conv = conv.clone()  # the caller's state stays as it is
+        return causal_conv_step(x[:, 0], weight, None, conv, activation="silu")[:, None], conv
+    keywords = {"initial_state": conv, "output_final_state": True, "cu_seqlens": cu_seqlens}
+    return causal_conv(x, weight, activation="silu", **keywords)
+
+
 def mix(op, q, k, v, g, beta, S: Tensor | None, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
     """The operator between the projections, with normalized q and k; one token of decoding takes the short way."""
-    decoding = S is not None and q.shape[1] == 1 and cu_seqlens is None and not torch.is_grad_enabled()
-    if decoding:
-        S = S.clone()  # the caller's state stays as it is
+    if _decoding(q, S, cu_seqlens):
+        S = S.clone()
         o = decode_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0], S, use_qk_l2norm_in_kernel=True)
         return o[:, None], S
     keywords = {"initial_state": S, "output_final_state": True, "cu_seqlens": cu_seqlens}

@@ -23,5 +23,5 @@ class GatedRMSNorm(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        normed = x.to(wide) * (x.to(wide).square().mean(-1, keepdim=True) + self.eps).rsqrt()
-        return (self.weight.to(wide) * normed * ACTIVATIONS[self.activation](z.to(wide))).to(x.dtype)
+        normed = F.rms_norm(x.to(wide), self.weight.shape, self.weight.to(wide), self.eps)
+        return (normed * ACTIVATIONS[self.activation](z.to(wide))).to(x.dtype)

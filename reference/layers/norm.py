@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class RMSNorm(nn.Module):
@@ -18,10 +19,9 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.zeros(dim) if zero_centered else torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.double() if x.dtype == torch.float64 else x.float()
-        normed = wide * (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         factor = 1 + self.weight if self.zero_centered else self.weight
-        return (normed * factor.to(wide.dtype)).to(x.dtype)
+        return F.rms_norm(x.to(wide), factor.shape, factor.to(wide), self.eps).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps}, zero_centered={self.zero_centered}"

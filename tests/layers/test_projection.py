@@ -1,0 +1,63 @@
+"""A projection gives what nn.Linear gives, in every way it goes."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from reference.layers import projection
+from reference.layers.projection import Projection
+
+needs_onednn = pytest.mark.skipif(not projection.HAS_ONEDNN, reason="oneDNN on x86 alone")
+
+
+def make(bias, dtype=torch.float32):
+    torch.manual_seed(0)
+    return Projection(256, 512, bias=bias).to(dtype)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(1, 256), (1, 1, 256), (256,), (7, 256), (2, 33, 256), (0, 256)])
+@torch.no_grad()
+def test_without_gradients(shape, bias):
+    layer, x = make(bias), torch.randn(shape)
+    y = layer(x)
+    assert y.shape == (*shape[:-1], 512)
+    torch.testing.assert_close(y, F.linear(x, layer.weight, layer.bias), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 256), (2, 33, 256)])
+def test_gradients(shape):
+    layer, x, dy = make(True), torch.randn(shape), torch.randn(*shape[:-1], 512)
+    found, wanted = [], []
+    for values, leaves, out in (
+        (found, (x.clone().requires_grad_(), layer.weight, layer.bias), layer),
+        (wanted, tuple(y.detach().double().requires_grad_() for y in (x, layer.weight, layer.bias)), None),
+    ):
+        y = out(leaves[0]) if out else F.linear(*leaves)
+        values += torch.autograd.grad(y, leaves, dy.to(y.dtype))
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
+
+
+@needs_onednn
+@pytest.mark.filterwarnings("ignore")  # of the switch itself
+def test_the_switch_and_what_does_not_suit_it(monkeypatch):
+    calls = []
+    inner = projection._product
+    monkeypatch.setattr(projection, "_product", lambda *args: calls.append(1) or inner(*args))
+    x = torch.randn(3, 256)
+    make(False)(x)
+    assert len(calls) == 1
+    with torch.backends.mkldnn.flags(enabled=False):
+        make(False)(x)
+    make(False, torch.float64)(x.double())
+    Projection(8, 8)(x[:, :8])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert make(False)(x).dtype == torch.bfloat16
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_dtypes_keep_theirs(dtype):
+    layer, x = make(True, dtype), torch.randn(5, 256, dtype=dtype)
+    assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
