@@ -9,32 +9,55 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from reference.distributed.shards import read_shards, read_whole, write_shards
+from reference.distributed.world import World
 
 KEEP = 2  # the one before the last is there for the day the last is torn
-FILES = ("model.safetensors", "optimizer.safetensors")
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+ALONE = World()
 
 
-def save_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, about: dict) -> Path:
-    """Write folder/step_N and forget all but the last KEEP. A crash leaves at most a .part folder behind."""
-    target = folder / f"step_{step:08d}"
-    part = folder / f"step_{step:08d}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+def save_checkpoint(
+    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, about: dict, world: World = ALONE
+) -> Path:
+    """Write folder/step_N and forget all but the last KEEP. A crash leaves at most a .part folder behind.
+
+    Sharded parameters are written by the processes that hold them, all into one folder, which they must share.
+    """
+    target, part = folder / f"step_{step:08d}", folder / f"step_{step:08d}.part"
+    weights, moments = _weights(model), _moments(model, optimizer)
+    sharded = any(isinstance(x, DTensor) for x in weights.values())
+    if world.is_main:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    world.wait()
     try:
-        save_file(_weights(model), part / FILES[0])
-        save_file(_optimizer_tensors(model, optimizer), part / FILES[1])
-        seal = {name: _sha256(part / name) for name in FILES}
-        (part / "state.json").write_text(json.dumps({"step": step, "sha256": seal, **about}), encoding="utf-8")
-        for path in part.iterdir():
-            _flush(path)
+        if sharded:
+            write_shards(weights | moments, part)
+            world.wait()
+        if world.is_main:
+            if not sharded:
+                save_file(weights, part / "model.safetensors")
+                save_file(moments, part / "optimizer.safetensors")
+            save_file({"rng_state": torch.get_rng_state()}, part / "random.safetensors")
+            seal = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+            state = {"step": step, "sharded": sharded, "processes": world.size, "sha256": seal, **about}
+            (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            for path in part.iterdir():
+                _flush(path)
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)  # no room on the disk, or Ctrl-C: the older ones are untouched
+        if world.is_main:
+            shutil.rmtree(part, ignore_errors=True)  # no room on the disk, or Ctrl-C: the older ones are untouched
         raise
-    if target.exists():
-        shutil.rmtree(target)
-    part.rename(target)
-    for old in _all(folder)[:-KEEP]:
-        shutil.rmtree(old)
+    if world.is_main:
+        if target.exists():
+            shutil.rmtree(target)
+        part.rename(target)
+        for old in _all(folder)[:-KEEP]:
+            shutil.rmtree(old)
+    world.wait()
     return target
 
 
@@ -48,33 +71,31 @@ def load_newest(folder: Path, say=print) -> tuple[Path, dict] | None:
     return None
 
 
+@torch.no_grad()
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's weights, optimizer state and random state in place."""
-    weights = load_file(path / FILES[0])
-    own = _weights(model)
-    if weights.keys() != own.keys() or any(weights[name].shape != own[name].shape for name in own):
-        raise ValueError(f"resume: {path} holds another model than this configuration's")
-    model.load_state_dict(weights, strict=False)  # tied weights are stored once
-    tensors = load_file(path / FILES[1])
-    torch.set_rng_state(tensors.pop("rng_state"))
-    for name, p in model.named_parameters():
-        moments = {
-            key: tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}/{key}" in tensors
-        }
-        if moments:
-            optimizer.state[p] = moments
+    """Put a checkpoint's weights, optimizer state and random state in place, whoever wrote it: one process or many."""
+    optimizer.state.clear()
+    weights, moments = _weights(model), _moments(model, optimizer)
+    if json.loads((path / "state.json").read_text(encoding="utf-8"))["sharded"]:
+        read_shards(weights | moments, path)
+    else:
+        read_whole(weights, path / "model.safetensors")
+        read_whole(moments, path / "optimizer.safetensors")
+    torch.set_rng_state(load_file(path / "random.safetensors")["rng_state"])
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach().contiguous() for name, p in model.named_parameters()}  # a tied weight has one name
+    return {name: p.detach() for name, p in model.named_parameters()}  # a tied weight has one name
 
 
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors = {"rng_state": torch.get_rng_state()}
+def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    found = {}
     for name, p in model.named_parameters():
-        for key, x in optimizer.state.get(p, {}).items():
-            tensors[f"{name}/{key}"] = x.contiguous()
-    return tensors
+        if not optimizer.state[p]:  # no gradient so far: what AdamW would start from
+            optimizer.state[p] |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p.detach())}
+            optimizer.state[p]["exp_avg_sq"] = torch.zeros_like(p.detach())
+        found |= {f"{name}/{key}": optimizer.state[p][key] for key in MOMENTS}
+    return found
 
 
 def _all(folder: Path) -> list[Path]:

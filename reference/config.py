@@ -50,6 +50,7 @@ class HybridConfig:
     norm_topk_prob: bool = True
     router_aux_loss_coef: float = 0.001
     # the rest
+    num_nextn_predict_layers: int = 0  # 1 adds the head that predicts the token after the next
     rms_norm_eps: float = 1e-6
     zero_centered_norm: bool = False
     tie_word_embeddings: bool = False
@@ -77,6 +78,13 @@ class HybridConfig:
             self._positive("sliding_window")
         if self.num_experts:
             self._positive("num_experts", "num_experts_per_tok", "moe_intermediate_size")
+        if self.num_experts_per_tok > self.num_experts:
+            raise ValueError(
+                f"num_experts_per_tok: expected at most num_experts = {self.num_experts}, "
+                f"got {self.num_experts_per_tok}"
+            )
+        if self.num_nextn_predict_layers not in (0, 1):
+            raise ValueError(f"num_nextn_predict_layers: expected 0 or 1, got {self.num_nextn_predict_layers!r}")
         if not 0 <= self.partial_rotary_factor <= 1:
             raise ValueError(f"partial_rotary_factor: expected 0 to 1, got {self.partial_rotary_factor}")
         if self.rotary_dim % 2:
@@ -132,6 +140,9 @@ _SIZES = {
         "dim": 64,
     },
 }
+_SIZES["tiny_moe"] = _SIZES["tiny"]
+_EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2}
+_EXPERTS |= {"moe_intermediate_size": 64, "shared_expert_intermediate_size": 64}
 PRESETS = tuple(_SIZES)
 
 
@@ -155,4 +166,5 @@ def preset(name: str) -> HybridConfig:
         linear_value_head_dim=dim,
         tie_word_embeddings=True,
         **_QWEN,
+        **(_EXPERTS if name.endswith("_moe") else {}),
     )

@@ -1,111 +1,38 @@
 """The hybrid language model: embed, blocks of mixer and MLP, norm, head."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from reference.block import NO_ROWS, Block, Rows
 from reference.cache import Cache
 from reference.config import HybridConfig
-from reference.layers.attention import Attention
-from reference.layers.gated_deltanet import GatedDeltaNet, KimiDeltaAttention
-from reference.layers.lightning import LightningAttention
-from reference.layers.mlp import MixtureOfExperts, SwiGLU
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
 from reference.ops._shapes import check_cu_seqlens
 
 
-def build_mixer(config: HybridConfig, layer: int) -> nn.Module:
-    """The sequence mixer that config.layer_types[layer] names."""
-    kind = config.layer_types[layer]
-    if kind in ("full_attention", "sliding_attention"):
-        return Attention(
-            config.hidden_size,
-            config.num_attention_heads,
-            config.num_key_value_heads,
-            config.head_dim,
-            rope_dim=config.rotary_dim,
-            rope_theta=config.rope_theta,
-            qk_norm=config.qk_norm,
-            gate=config.attention_gate,
-            sinks=config.attention_sinks,
-            window=config.sliding_window if kind == "sliding_attention" else None,
-            bias=config.attention_bias,
-            norm_eps=config.rms_norm_eps,
-            zero_centered_norm=config.zero_centered_norm,
-        )
-    if kind == "linear_attention":
-        return GatedDeltaNet(
-            config.hidden_size,
-            config.linear_num_key_heads,
-            config.linear_num_value_heads,
-            config.linear_key_head_dim,
-            config.linear_value_head_dim,
-            conv_width=config.linear_conv_kernel_dim,
-            beta_max=2.0 if config.linear_allow_neg_eigval else 1.0,
-            gate=config.linear_gate,
-            norm_eps=config.rms_norm_eps,
-        )
-    if kind == "kda":
-        return KimiDeltaAttention(
-            config.hidden_size,
-            config.linear_num_value_heads,
-            config.linear_key_head_dim,
-            conv_width=config.linear_conv_kernel_dim,
-            norm_eps=config.rms_norm_eps,
-        )
-    return LightningAttention(
-        config.hidden_size,
-        config.num_attention_heads,
-        config.head_dim,
-        layer=layer,
-        n_layers=config.num_hidden_layers,
-        norm_eps=config.rms_norm_eps,
-    )
+class MultiTokenHead(nn.Module):
+    """From the last block's output at t and the embedding of token t+1 to features that predict token t+2.
 
+    forward(x, embedded [B, T, hidden_size], rows) -> [B, T, hidden_size], for the model's own lm_head. One block of
+    softmax attention behind a projection of the two, each normed, side by side.
+    Source: DeepSeek-V3 section 2.2; names and order (embedding first) as in Qwen3-Next's checkpoints, `mtp.*`.
+    """
 
-class Rows(NamedTuple):
-    """How the rows of a batch are laid out, where they are more than plain texts of one length."""
-
-    cu_seqlens: Tensor | None = None  # boundaries of the texts packed into one row
-    left_padding: Tensor | None = None  # [B] tokens at the start that are none
-    is_token: Tensor | None = None  # [B, T], False where left_padding reaches
-
-
-NO_ROWS = Rows()
-
-
-class Block(nn.Module):
-    """x + mixer(norm(x)), then x + mlp(norm(x)); the mixer's state goes in and comes out."""
-
-    def __init__(self, config: HybridConfig, layer: int):
+    def __init__(self, config: HybridConfig):
         super().__init__()
         norm = {"eps": config.rms_norm_eps, "zero_centered": config.zero_centered_norm}
-        self.input_layernorm = RMSNorm(config.hidden_size, **norm)
-        self.mixer = build_mixer(config, layer)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, **norm)
-        if config.num_experts:
-            self.mlp = MixtureOfExperts(
-                config.hidden_size,
-                config.moe_intermediate_size,
-                config.num_experts,
-                config.num_experts_per_tok,
-                d_shared=config.shared_expert_intermediate_size,
-                norm_top_k=config.norm_topk_prob,
-            )
-        else:
-            self.mlp = SwiGLU(config.hidden_size, config.intermediate_size)
+        self.pre_fc_norm_embedding = RMSNorm(config.hidden_size, **norm)
+        self.pre_fc_norm_hidden = RMSNorm(config.hidden_size, **norm)
+        self.fc = Projection(2 * config.hidden_size, config.hidden_size, bias=False)
+        self.layers = nn.ModuleList([Block(config.with_layers(("full_attention",)), 0)])
+        self.norm = RMSNorm(config.hidden_size, **norm)
 
-    def forward(self, x: Tensor, state: object, rows: Rows = NO_ROWS) -> tuple[Tensor, object]:
-        h, options = self.input_layernorm(x), {"cu_seqlens": rows.cu_seqlens}
-        if rows.is_token is not None:
-            h = h * rows.is_token[..., None]  # a linear layer writes nothing for a zero input, and has no bias
-        if isinstance(self.mixer, Attention):
-            options["left_padding"] = rows.left_padding
-        mixed, state = self.mixer(h, state, **options)
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), state
+    def forward(self, x: Tensor, embedded: Tensor, rows: Rows = NO_ROWS) -> Tensor:
+        both = torch.cat([self.pre_fc_norm_embedding(embedded), self.pre_fc_norm_hidden(x)], -1)
+        x, _ = self.layers[0](self.fc(both), None, rows)
+        return self.norm(x)
 
 
 class HybridLM(nn.Module):
@@ -113,7 +40,8 @@ class HybridLM(nn.Module):
 
     cu_seqlens [0, ..., T] packs several texts into B = 1: each is read as if alone. left_padding [B] makes
     texts of different lengths one batch: so many ids at the start of each row are no tokens, their logits mean nothing.
-    A cache remembers it: give it with the first call.
+    A cache remembers it: give it with the first call. predict_ahead: (logits, logits of the token after the next
+    [B, T, vocab_size]) by the multi-token-prediction head; at the last token of a text the second means nothing.
 
     Weights start normal with standard deviation initializer_range, but for decays, norms and experts, which
     say in their layers where their start comes from.
@@ -126,6 +54,8 @@ class HybridLM(nn.Module):
         self.layers = nn.ModuleList(Block(config, n) for n in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps, zero_centered=config.zero_centered_norm)
         self.lm_head = Projection(config.hidden_size, config.vocab_size, bias=False)
+        self.mtp = MultiTokenHead(config) if config.num_nextn_predict_layers else None
+        self.recompute = False  # blocks keep their input alone and run again on the way back (activation checkpointing)
         self.apply(self._initialize)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
@@ -143,18 +73,27 @@ class HybridLM(nn.Module):
         cache: Cache | None = None,
         cu_seqlens: Tensor | None = None,
         left_padding: Tensor | None = None,
-    ) -> Tensor:
+        predict_ahead: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         self._check(ids, cache)
+        if predict_ahead and (self.mtp is None or cache is not None):
+            raise ValueError("predict_ahead: needs num_nextn_predict_layers = 1, and takes no cache")
         rows = self._rows(ids, cache, cu_seqlens, left_padding)
         x = self.embed_tokens(ids)
         states = [None] * len(self.layers) if cache is None else cache.states
         after = []
         for layer, state in zip(self.layers, states, strict=True):
-            x, state = layer(x, state, rows)
+            if self.recompute and torch.is_grad_enabled() and cache is None:
+                x, state = checkpoint(layer, x, state, rows, use_reentrant=False)
+            else:
+                x, state = layer(x, state, rows)
             after.append(state)
         if cache is not None:  # only now: an error inside leaves the cache as it was
             cache.states, cache.seen, cache.left_padding = after, cache.seen + ids.shape[1], rows.left_padding
-        return self.lm_head(self.norm(x))
+        logits = self.lm_head(self.norm(x))
+        if not predict_ahead:
+            return logits
+        return logits, self.lm_head(self.mtp(x, self.embed_tokens(ids.roll(-1, 1)), rows))
 
     def _rows(self, ids, cache, cu_seqlens, left_padding) -> Rows:
         if cu_seqlens is not None:

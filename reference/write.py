@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from reference.config import HybridConfig
-from reference.data import BYTE_VOCAB, encode
 from reference.generation import generate
 from reference.model import HybridLM
+from reference.tokenizer import ByteTokenizer, load_tokenizer
 
 
 def load_model(folder: Path) -> HybridLM:
@@ -35,14 +35,11 @@ def load_model(folder: Path) -> HybridLM:
 class Terminal:
     """Prints bytes as they come; a character of several bytes is held back until it is whole."""
 
-    def __init__(self):
-        self.pending = b""
+    def __init__(self, tokenizer: ByteTokenizer | None = None):
+        self.tokenizer, self.pending = ByteTokenizer() if tokenizer is None else tokenizer, b""
 
     def __call__(self, token: torch.Tensor) -> None:
-        byte = int(token[0])
-        if byte >= 256:
-            return
-        self.pending += bytes([byte])
+        self.pending += self.tokenizer.decode_bytes([int(token[0])])
         try:
             text = self.pending.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -57,7 +54,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference generate", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the folder that train wrote to (its --out)")
     parser.add_argument("--prompt", default="", help="text to continue")
-    parser.add_argument("--tokens", type=int, default=200, help="new tokens, bytes here (default 200)")
+    parser.add_argument("--tokens", type=int, default=200, help="new tokens (default 200)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token (default 0.8)")
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)
@@ -70,13 +67,15 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(chosen.threads)
     try:
         model = load_model(chosen.model)
-        if model.config.vocab_size != BYTE_VOCAB:
-            raise ValueError(f"model: expected a byte vocabulary of {BYTE_VOCAB}, got {model.config.vocab_size}")
-        ids = torch.tensor([encode(chosen.prompt)])
+        tokenizer = load_tokenizer(chosen.model)
+        if model.config.vocab_size != tokenizer.vocab_size:
+            sizes = f"{tokenizer.vocab_size} ids, the model {model.config.vocab_size}"
+            raise ValueError(f"model: the tokenizer in {chosen.model} has {sizes}")
+        ids = torch.tensor([tokenizer.encode(chosen.prompt)])
         print(chosen.prompt, end="", flush=True)
         began = time.perf_counter()
         filters = {"top_k": chosen.top_k, "top_p": chosen.top_p, "min_p": chosen.min_p, "seed": chosen.seed}
-        out = generate(model, ids, chosen.tokens, chosen.temperature, **filters, stream=Terminal())
+        out = generate(model, ids, chosen.tokens, chosen.temperature, **filters, stream=Terminal(tokenizer))
     except ValueError as error:
         print(f"generate: {error}", file=sys.stderr)
         return 1

@@ -16,10 +16,12 @@ import reference
 from reference.__main__ import main
 from reference.checkpoint import load_newest, save_checkpoint
 from reference.config import preset
-from reference.data import BEGIN, PackedText, decode, encode, read_documents
-from reference.train import Diverged, build_optimizer, learning_rate, train_step
+from reference.data import PackedText, read_documents
+from reference.tokenizer import ByteTokenizer
+from reference.trainer import Diverged, build_optimizer, learning_rate, train_step
 
 TEXT = ["The quick brown fox jumps over the lazy dog. " * 20, "Pack my box with five dozen liquor jugs. " * 20]
+BYTES = ByteTokenizer()
 SMALL = ["--preset", "tiny", "--batch-size", "2", "--length", "32", "--threads", "1", "--save-every", "3"]
 
 
@@ -167,7 +169,7 @@ def test_documents_do_not_leak_into_one_another():
             alone = model(batch.ids[:, first:stop])
             torch.testing.assert_close(packed[:, first:stop], alone, rtol=1e-4, atol=1e-5)
     unknown = batch.targets[0] == -100
-    assert unknown.any() and (batch.ids[0, 1:][unknown[:-1]] == BEGIN).all()
+    assert unknown.any() and (batch.ids[0, 1:][unknown[:-1]] == BYTES.begin).all()
 
 
 def test_a_batch_depends_on_its_number_and_the_seed_alone():
@@ -180,7 +182,7 @@ def test_a_batch_depends_on_its_number_and_the_seed_alone():
 
 def test_text_survives_the_byte_tokenizer():
     text = "Zürich: 湖, naïve\n"
-    assert decode(encode(text)) == text and encode(text)[0] == BEGIN
+    assert BYTES.decode(BYTES.encode(text)) == text and BYTES.encode(text)[0] == BYTES.begin
 
 
 def test_only_matrices_decay():
