@@ -37,8 +37,7 @@ def _read_hub(source: str) -> list[str]:
         from datasets import load_dataset
     except ImportError:
         raise ValueError(f"data: {source!r} needs the optional package datasets: pip install datasets") from None
-    name, *rest = source.removeprefix("hf:").split(":")
-    config, split = (None, *rest)[-2:] if len(rest) < 2 else rest
+    name, config, split, *_ = [*source.removeprefix("hf:").split(":"), None, None]
     rows = load_dataset(name, config, split=split or "train")
     if "text" not in rows.column_names:
         raise ValueError(f'data: {source!r} has the columns {rows.column_names}, expected one named "text"')

@@ -75,12 +75,16 @@ class GatedDeltaNet(nn.Module):
 
     def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, ...]:
         """The operator's arguments q, k (not yet normalized), v, g, beta, and the convolution's state after x."""
-        qkv, conv = convolve(self.in_proj_qkv(x), self.conv1d.weight[:, 0], conv, cu_seqlens)
+        qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, cu_seqlens)
         q, k, v = qkv.split(self.channels, -1)
         q, k = (y.unflatten(-1, (-1, self.key_dim)) for y in (q, k))
         beta = self.beta_max * self.in_proj_b(x).sigmoid()
         g = log_decay(self.in_proj_a(x), self.A_log, self.dt_bias)
         return q, k, v.unflatten(-1, (-1, self.value_dim)), g, beta, conv
+
+    def project_qkv(self, x: Tensor) -> Tensor:
+        """q, k and v side by side, before the convolution: [B, T, channels]."""
+        return self.in_proj_qkv(x)
 
 
 class ForgetGate(nn.Module):
@@ -121,15 +125,20 @@ class KimiDeltaAttention(nn.Module):
     def forward(
         self, x: Tensor, state: DeltaState | None = None, *, cu_seqlens: Tensor | None = None
     ) -> tuple[Tensor, DeltaState]:
-        heads = (self.n_heads, self.head_dim)
-        qkv = torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
-        qkv, conv = convolve(qkv, self.conv1d.weight[:, 0], None if state is None else state.conv, cu_seqlens)
-        q, k, v = (y.unflatten(-1, heads) for y in qkv.chunk(3, -1))
-        g = self.forget_gate(x)
-        beta, S = self.b_proj(x).sigmoid(), None if state is None else state.S
-        o, S = mix(chunk_kda, q, k, v, g, beta, S, cu_seqlens)
-        z = self.g_b_proj(self.g_a_proj(x)).unflatten(-1, heads)
+        q, k, v, g, beta, conv = self.project(x, None if state is None else state.conv, cu_seqlens)
+        o, S = mix(chunk_kda, q, k, v, g, beta, None if state is None else state.S, cu_seqlens)
+        z = self.g_b_proj(self.g_a_proj(x)).unflatten(-1, (self.n_heads, self.head_dim))
         return self.o_proj(self.o_norm(o, z).flatten(2)), DeltaState(conv, S)
+
+    def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, ...]:
+        """As GatedDeltaNet.project, with g [B, T, H, Dk]."""
+        qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, cu_seqlens)
+        q, k, v = (y.unflatten(-1, (self.n_heads, self.head_dim)) for y in qkv.chunk(3, -1))
+        return q, k, v, self.forget_gate(x), self.b_proj(x).sigmoid(), conv
+
+    def project_qkv(self, x: Tensor) -> Tensor:
+        """q, k and v side by side, before the convolution: [B, T, channels]."""
+        return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
 
 
 def _decoding(x: Tensor, state: Tensor | None, cu_seqlens: Tensor | None) -> bool:

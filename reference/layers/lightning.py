@@ -48,9 +48,12 @@ class LightningAttention(nn.Module):
     def forward(
         self, x: Tensor, state: Tensor | None = None, *, cu_seqlens: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        qkv = F.silu(self.qkv_proj(x)).unflatten(-1, (self.n_heads, 3 * self.head_dim))
-        q, k, v = qkv.chunk(3, -1)
+        q, k, v = self.project(x)
         o, S = chunk_lightning_attention(
             q, k, v, self.g, scale=1.0, initial_state=state, output_final_state=True, cu_seqlens=cu_seqlens
         )
         return self.out_proj(self.output_gate(x).sigmoid() * self.norm(o.flatten(2))), S
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v [B, T, H, D]."""
+        return F.silu(self.qkv_proj(x)).unflatten(-1, (self.n_heads, 3 * self.head_dim)).chunk(3, -1)

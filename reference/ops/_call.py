@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from reference.ops._layout import inner_dtype, l2norm
+from reference.ops._layout import full_precision, inner_dtype, l2norm
 from reference.ops._recurrent import recurrent_scan
 from reference.ops._scan import chunk_scan
 from reference.ops._shapes import (
@@ -37,8 +37,9 @@ def run_recurrent(
 ) -> Result:
     """One token after the other: the definition that everything else is tested against."""
     bounds, scale = _check(q, k, v, g, beta, g_axes, scale, initial_state, cu_seqlens)
-    q, k, g = _prepare(q, k, v, g, use_qk_l2norm_in_kernel)
-    o, final_state = recurrent_scan(q, k, v, g, beta, initial_state, scale, bounds)
+    with full_precision(v):
+        q, k, g = _prepare(q, k, v, g, use_qk_l2norm_in_kernel)
+        o, final_state = recurrent_scan(q, k, v, g, beta, initial_state, scale, bounds)
     return o, final_state if output_final_state else None
 
 
@@ -60,8 +61,9 @@ def run_chunked(
     """Chunk after chunk: the same numbers up to rounding, in matrix products."""
     check_positive_int("chunk_size", chunk_size)
     bounds, scale = _check(q, k, v, g, beta, g_axes, scale, initial_state, cu_seqlens)
-    q, k, g = _prepare(q, k, v, g, use_qk_l2norm_in_kernel)
-    o, final_state = chunk_scan(q, k, v, g, beta, initial_state, scale, chunk_size, bounds)
+    with full_precision(v):
+        q, k, g = _prepare(q, k, v, g, use_qk_l2norm_in_kernel)
+        o, final_state = chunk_scan(q, k, v, g, beta, initial_state, scale, chunk_size, bounds)
     return o, final_state if output_final_state else None
 
 

@@ -16,6 +16,11 @@ def inner_dtype(v: Tensor) -> torch.dtype:
     return torch.float64 if v.dtype == torch.float64 else torch.float32
 
 
+def full_precision(x: Tensor) -> torch.autocast:
+    """Inside this context autocast leaves the operators' own choice of dtypes alone."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def l2norm(x: Tensor, eps: float = 1e-6) -> Tensor:
     """x / sqrt(|x|^2 + eps) along the last axis, in float32 at least; its gradient at x = 0 is finite.
 

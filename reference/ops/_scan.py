@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from reference.ops._chunk import carry_state, chunk_decay, corrected_values, read_state
 from reference.ops._chunk_backward import chunk_backward
-from reference.ops._layout import at, chunk_spans, head_blocks, inner_dtype
+from reference.ops._layout import at, chunk_spans, full_precision, head_blocks, inner_dtype
 
 
 def chunk_scan(
@@ -70,35 +70,40 @@ class _ChunkScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, do, d_states):
-        q, k, v, g, beta, *kept = ctx.saved_tensors
-        scale, chunk_size, bounds, state_dtype = ctx.rest
-        (B, _, H, _), HV, n_sequences = q.shape, v.shape[2], len(bounds) - 1
-        dtype, group = inner_dtype(v), HV // H
-        dq, dk, dv, dg = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v, g))
-        dbeta = None if beta is None else torch.empty_like(beta, memory_format=torch.contiguous_format)
-        d_initial = torch.empty_like(d_states, memory_format=torch.contiguous_format)
-        states = iter(kept)
-        for block in head_blocks(B, HV, group, v.device):
-            q_block, k_block = (block.heads_first(x, group) for x in (q, k))
-            v_block, g_block, do_block = (block.heads_first(x) for x in (v, g, do))
-            beta_block = None if beta is None else block.heads_first(beta[..., None])
-            for n, (start, stop) in enumerate(pairwise(bounds)):
-                rows = block.rows if n_sequences == 1 else slice(n, n + 1)
-                dS = d_states[rows, block.heads].flatten(0, 1)
-                spans = chunk_spans(start, stop, chunk_size)
-                own = list(islice(states, len(spans) + 1))
-                for time, S, S_after in reversed(list(zip(spans, own[:-1], own[1:], strict=True))):
-                    Q, K = at(q_block, time, dtype, group), at(k_block, time, dtype, group)
-                    V, G, dO = at(v_block, time, dtype), at(g_block, time, dtype), at(do_block, time, dtype)
-                    b = None if beta is None else at(beta_block, time, dtype)
-                    d = chunk_backward(Q, K, V, G, b, S, S_after, dO, dS, scale)
-                    block.put_back(dq, d.q, time, group)
-                    block.put_back(dk, d.k, time, group)
-                    block.put_back(dv, d.v, time)
-                    block.put_back(dg, d.g, time)
-                    if beta is not None:
-                        block.put_back(dbeta, d.beta[..., 0], time)
-                    dS = d.S
-                d_initial[rows, block.heads] = dS.view_as(d_initial[rows, block.heads])
-        d_initial = None if state_dtype is None else d_initial.to(state_dtype)
-        return dq, dk, dv, dg, dbeta, d_initial, None, None, None
+        with full_precision(do):
+            return _backward(ctx, do, d_states)
+
+
+def _backward(ctx, do: Tensor, d_states: Tensor) -> tuple:
+    q, k, v, g, beta, *kept = ctx.saved_tensors
+    scale, chunk_size, bounds, state_dtype = ctx.rest
+    (B, _, H, _), HV, n_sequences = q.shape, v.shape[2], len(bounds) - 1
+    dtype, group = inner_dtype(v), HV // H
+    dq, dk, dv, dg = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v, g))
+    dbeta = None if beta is None else torch.empty_like(beta, memory_format=torch.contiguous_format)
+    d_initial = torch.empty_like(d_states, memory_format=torch.contiguous_format)
+    states = iter(kept)
+    for block in head_blocks(B, HV, group, v.device):
+        q_block, k_block = (block.heads_first(x, group) for x in (q, k))
+        v_block, g_block, do_block = (block.heads_first(x) for x in (v, g, do))
+        beta_block = None if beta is None else block.heads_first(beta[..., None])
+        for n, (start, stop) in enumerate(pairwise(bounds)):
+            rows = block.rows if n_sequences == 1 else slice(n, n + 1)
+            dS = d_states[rows, block.heads].flatten(0, 1)
+            spans = chunk_spans(start, stop, chunk_size)
+            own = list(islice(states, len(spans) + 1))
+            for time, S, S_after in reversed(list(zip(spans, own[:-1], own[1:], strict=True))):
+                Q, K = at(q_block, time, dtype, group), at(k_block, time, dtype, group)
+                V, G, dO = at(v_block, time, dtype), at(g_block, time, dtype), at(do_block, time, dtype)
+                b = None if beta is None else at(beta_block, time, dtype)
+                d = chunk_backward(Q, K, V, G, b, S, S_after, dO, dS, scale)
+                block.put_back(dq, d.q, time, group)
+                block.put_back(dk, d.k, time, group)
+                block.put_back(dv, d.v, time)
+                block.put_back(dg, d.g, time)
+                if beta is not None:
+                    block.put_back(dbeta, d.beta[..., 0], time)
+                dS = d.S
+            d_initial[rows, block.heads] = dS.view_as(d_initial[rows, block.heads])
+    d_initial = None if state_dtype is None else d_initial.to(state_dtype)
+    return dq, dk, dv, dg, dbeta, d_initial, None, None, None
