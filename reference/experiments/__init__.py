@@ -3,7 +3,10 @@
 import argparse
 import importlib
 
-EXPERIMENTS = {"sinks": "attention sinks with and without their cures (chapter 06)"}
+EXPERIMENTS = {
+    "sinks": "attention sinks with and without their cures (chapter 06)",
+    "hybrid": "all linear, 3:1 and all softmax at equal parameters, on real text (chapter 09)",
+}
 
 
 def main(argv: list[str]) -> int:
