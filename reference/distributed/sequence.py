@@ -42,7 +42,7 @@ def state_before(block: Block, h: Tensor, world: World) -> object:
     """The state that the block's mixer has read when this process's stretch begins; h [B, T_rank, d_model]."""
     mixer = block.mixer
     if isinstance(mixer, GatedDeltaNet | KimiDeltaAttention):
-        conv = last_tokens(mixer.project_qkv(h), mixer.conv1d.weight.shape[-1] - 1, world)
+        conv = tokens_before(mixer.project_qkv(h), mixer.conv1d.weight.shape[-1] - 1, world)
         _, k, v, g, beta, _ = mixer.project(h, conv)
         op = chunk_gated_delta_rule if isinstance(mixer, GatedDeltaNet) else chunk_kda
         return DeltaState(conv, hand_over(*stretch(op, k, v, g, beta), world))
@@ -56,7 +56,7 @@ def state_before(block: Block, h: Tensor, world: World) -> object:
     raise ValueError(f"layer: a {type(mixer).__name__} with a window can't be read in stretches")
 
 
-def last_tokens(x: Tensor, n: int, world: World) -> Tensor:
+def tokens_before(x: Tensor, n: int, world: World) -> Tensor:
     """The n tokens before this stretch, zeros before the text begins: x [B, T_rank, D] -> [B, D, n]."""
     zeros = x.new_zeros(x.shape[0], n, x.shape[2])
     seen = torch.cat([zeros, before(x[:, max(x.shape[1] - n, 0) :], world)], 1)  # no more than n travel from each

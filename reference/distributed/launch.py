@@ -1,0 +1,37 @@
+"""Start several processes on this machine, as torchrun would, and wait for them."""
+
+import subprocess
+import sys
+import tempfile
+
+from tqdm import tqdm
+
+POLL = 0.2  # seconds between two looks
+
+
+def launch(processes: int, arguments: list[str], *, timeout: float = 300.0) -> str:
+    """Run `torchrun --nproc-per-node processes arguments...`: what it printed. A script's path, or -m and a module.
+
+    Raises RuntimeError with the end of its error output if it fails or takes longer than timeout seconds.
+    """
+    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
+        raise ValueError(f"processes: expected a whole number >= 1, got {processes!r}")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    with (
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+        subprocess.Popen([*command, *arguments], stdout=out, stderr=err, text=True) as running,
+        tqdm(total=timeout, desc=f"{processes} processes", bar_format="{desc}: {n:.0f} s", file=sys.stdout) as bar,
+    ):
+        while running.poll() is None and bar.n < timeout:
+            try:
+                running.wait(POLL)
+            except subprocess.TimeoutExpired:
+                bar.update(POLL)
+        running.terminate()
+        status = running.wait()
+        out.seek(0)
+        err.seek(0)
+        if status:
+            raise RuntimeError(f"launch: ended with status {status}\n{err.read()[-2000:]}")
+        return out.read()
