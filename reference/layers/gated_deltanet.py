@@ -157,8 +157,8 @@ def convolve(x: Tensor, weight: Tensor, conv: Tensor | None, cu_seqlens: Tensor 
 def mix(op, q, k, v, g, beta, S: Tensor | None, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
     """The operator between the projections, with normalized q and k; one token of decoding takes the short way."""
     if _decoding(q, S, cu_seqlens):
-        S = S.clone()
-        o = decode_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0], S, use_qk_l2norm_in_kernel=True)
-        return o[:, None], S
+        after = torch.empty_like(S)
+        o = decode_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0], S, use_qk_l2norm_in_kernel=True, out=after)
+        return o[:, None], after
     keywords = {"initial_state": S, "output_final_state": True, "cu_seqlens": cu_seqlens}
     return op(q, k, v, g, beta, use_qk_l2norm_in_kernel=True, **keywords)

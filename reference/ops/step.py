@@ -25,12 +25,13 @@ def decode_step(
     *,
     scale: float | None = None,
     use_qk_l2norm_in_kernel: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Read and write one token; `state` is changed in place.
+    """Read and write one token; `state` is changed in place, or left alone if the new one shall go into `out`.
 
     q, k [B, H, Dk]; v [B, HV, Dv] with HV a multiple of H; g log decay, [B, HV] or [B, HV, Dk], or None
     (no decay); beta [B, HV], or None for an additive rule; state [B, HV, Dk, Dv], contiguous, float32
-    (float64 for float64 inputs). Returns o [B, HV, Dv] in v's dtype.
+    (float64 for float64 inputs); out: another such tensor. Returns o [B, HV, Dv] in v's dtype.
 
     g and beta choose the operator: neither is linear attention, g alone lightning attention, beta alone
     the delta rule, both the gated delta rule, both with one g per channel KDA.
@@ -45,15 +46,17 @@ def decode_step(
             "g": (g, g_axes),
             "beta": (beta, "B HV"),
             "state": (state, "B HV Dk Dv"),
+            "out": (out, "B HV Dk Dv"),
         }
     )
     check_groups(sizes)
     check_same("dtype", q=q, k=k, v=v)
-    check_same("device", q=q, k=k, v=v, g=g, beta=beta, state=state)
+    check_same("device", q=q, k=k, v=v, g=g, beta=beta, state=state, out=out)
     dtype, HV = inner_dtype(v), sizes["HV"]
-    if state.dtype != dtype or not state.is_contiguous():
-        layout = "contiguous" if state.is_contiguous() else "not contiguous"
-        raise TypeError(f"state: expected a contiguous {dtype} tensor to write into, got {state.dtype}, {layout}")
+    for name, x in (("state", state), ("out", out)):
+        if x is not None and (x.dtype != dtype or not x.is_contiguous()):
+            layout = "contiguous" if x.is_contiguous() else "not contiguous"
+            raise TypeError(f"{name}: expected a contiguous {dtype} tensor to write into, got {x.dtype}, {layout}")
     qk = torch.stack((q, k), 2).to(dtype)  # [B, H, 2, Dk]
     if use_qk_l2norm_in_kernel:
         qk = l2norm(qk)
@@ -63,5 +66,7 @@ def decode_step(
     g = torch.zeros(1, 1, dtype=dtype, device=v.device) if g is None else g.to(dtype).reshape(N, -1)
     beta = None if beta is None else beta.to(dtype).reshape(N)
     S = state.view(N, sizes["Dk"], sizes["Dv"])
-    o, _ = token_step_(S, qk.view(N, 2, -1), v.to(dtype).reshape(N, -1), g, beta, check_scale(scale, sizes["Dk"]), S)
+    into = S if out is None else out.view(S.shape)
+    qk, v_rows = qk.view(N, 2, -1), v.to(dtype).reshape(N, -1)
+    o, _ = token_step_(S, qk, v_rows, g, beta, check_scale(scale, sizes["Dk"]), into)
     return o.view(v.shape).to(v.dtype)

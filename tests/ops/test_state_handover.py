@@ -99,6 +99,19 @@ def test_decoding_token_by_token_writes_the_state_in_place(name, l2norm, group):
 
 
 @each_operator
+def test_decoding_into_another_tensor_leaves_the_state_alone(name):
+    x = inputs(name, T=1)
+    state = random_state(x)
+    before, out = state.clone(), torch.empty_like(state)
+    token = [x[key][:, 0] if key in x else None for key in ("q", "k", "v", "g", "beta")]
+    o = decode_step(*token, state, out=out)
+    assert torch.equal(state, before)
+    assert torch.equal(o, decode_step(*token, before)) and torch.equal(out, before)
+    with pytest.raises((TypeError, ValueError), match="out: expected"):
+        decode_step(*token, state, out=out[..., :1])
+
+
+@each_operator
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 def test_decoding_in_half_precision_keeps_a_float32_state(name, dtype):
     x = inputs(name, T=60, dtype=dtype)
