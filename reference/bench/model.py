@@ -123,10 +123,10 @@ def compare(tokens: int, repeats: int) -> dict[str, dict]:
 
 @torch.no_grad()
 def decode_by_length(lengths: list[int], repeats: int) -> dict[str, dict[str, list[float]]]:
-    """Seconds per decoded token and bytes of cache behind texts of these lengths."""
+    """Milliseconds per decoded token, and MiB of cache, behind texts of these lengths."""
     found = {}
     for name, layers in (("linear", pattern(1, 0, 8)), ("softmax", pattern(0, 1, 8))):
-        model, rows = our_model(layers), {"seconds": [], "cache_bytes": []}
+        model, rows = our_model(layers), {"milliseconds": [], "cache_MiB": []}
         ids = torch.randint(0, SIZES["vocab_size"], (1, 1024), generator=torch.Generator().manual_seed(0))
         cache = new_cache(model)
         for length in tqdm(lengths, desc=f"decode, all {name}", ascii=True):
@@ -139,9 +139,10 @@ def decode_by_length(lengths: list[int], repeats: int) -> dict[str, dict[str, li
                 for n in range(NEW_TOKENS):
                     model(ids[:, n : n + 1], cache=cache)
 
-            rows["seconds"].append(side_by_side({"ours": decode}, repeats)["ours"].median / NEW_TOKENS)
+            seconds = side_by_side({"ours": decode}, repeats)["ours"].median / NEW_TOKENS
+            rows["milliseconds"].append(round(1e3 * seconds, 2))
             cache.restore(prefix)
-            rows["cache_bytes"].append(cache.nbytes())
+            rows["cache_MiB"].append(round(cache.nbytes() / 2**20, 2))
         found[name] = rows
     return {"lengths": lengths, **found}
 
@@ -160,8 +161,7 @@ def summary_lines(record: dict) -> list[str]:
     ]
     for n, length in enumerate(by["lengths"]):
         cells = [
-            f"{1e3 * by[name]['seconds'][n]:.1f} | {by[name]['cache_bytes'][n] / 2**20:.1f} MiB"
-            for name in ("linear", "softmax")
+            f"{by[name]['milliseconds'][n]:.1f} | {by[name]['cache_MiB'][n]:.1f} MiB" for name in ("linear", "softmax")
         ]
         lines.append(f"| {length} | {' | '.join(cells)} |")
     return lines
