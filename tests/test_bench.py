@@ -82,14 +82,3 @@ def test_bad_arguments_are_named(argv, message, capsys):
     with pytest.raises(SystemExit):
         main(argv)
     assert message in capsys.readouterr().err
-
-
-def test_the_model_bench_compares_the_same_model_and_writes_its_record(tmp_path, capsys):
-    assert main(["model", "--quick", "--threads", "1", "--out", str(tmp_path)]) == 0
-    record = json.loads((tmp_path / "bench_model.json").read_text())
-    assert record["table"]["logits"]["relative_difference"] < 1e-4
-    assert {"prefill", "decode", "training step"} < record["table"].keys()
-    by = record["decode_by_length"]
-    assert len(by["linear"]["milliseconds"]) == len(by["lengths"])
-    assert len(set(by["linear"]["cache_MiB"])) == 1 and by["softmax"]["cache_MiB"] == sorted(by["softmax"]["cache_MiB"])
-    assert capsys.readouterr().out.count("|") > 30
