@@ -14,9 +14,11 @@ _HOMES = {
     "HybridConfig": "reference.config",
     "HybridLM": "reference.model",
     "generate": "reference.generation",
+    "load_pretrained": "reference.checkpoints",
     "new_cache": "reference.cache",
     "pad_left": "reference.generation",
     "preset": "reference.config",
+    "save_pretrained": "reference.checkpoints",
 }
 
 __all__ = sorted(_HOMES)

@@ -2,7 +2,10 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 
-MIXERS = ("full_attention", "sliding_attention", "linear_attention", "kda", "lightning_attention")
+from reference.layers.rope import RopeScaling
+
+SOFTMAX = ("full_attention", "sliding_attention", "latent_attention", "indexed_attention")
+MIXERS = (*SOFTMAX, "linear_attention", "kda", "lightning_attention")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +15,8 @@ class HybridConfig:
     layer_types names each layer's mixer, first layer first:
       full_attention        softmax attention over all tokens
       sliding_attention     softmax attention over the last sliding_window tokens
+      latent_attention      MLA: softmax attention whose keys and values come from one small vector per token
+      indexed_attention     MLA that reads the index_topk tokens its indexer chose (DeepSeek V3.2)
       linear_attention      Gated DeltaNet
       kda                   Kimi Delta Attention (linear_key_head_dim for keys and values, linear_num_value_heads)
       lightning_attention   decayed linear attention, decay fixed by head and depth (num_attention_heads, head_dim)
@@ -28,12 +33,24 @@ class HybridConfig:
     head_dim: int
     # softmax layers
     rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    max_position_embeddings: int = 32_768  # the longest text it was made for; nothing stops a longer one
     partial_rotary_factor: float = 1.0  # 0 turns rotary positions off (NoPE)
     qk_norm: str | None = "head"
     attention_gate: str | None = None  # "elementwise" in Qwen3-Next
     attention_sinks: bool = False
     attention_bias: bool = False
     sliding_window: int | None = None
+    # latent layers
+    q_lora_rank: int | None = None
+    kv_lora_rank: int = 0
+    qk_nope_head_dim: int = 0
+    qk_rope_head_dim: int = 0
+    v_head_dim: int = 0
+    latent_rotary: bool = True  # False: the rotary channels are there and don't turn (Kimi Linear)
+    index_topk: int = 0
+    index_n_heads: int = 0
+    index_head_dim: int = 0
     # linear layers
     linear_num_key_heads: int = 0
     linear_num_value_heads: int = 0
@@ -42,17 +59,36 @@ class HybridConfig:
     linear_conv_kernel_dim: int = 4
     linear_allow_neg_eigval: bool = False
     linear_gate: str = "silu"
+    linear_norm_eps: float | None = None  # of the norm behind the operator; None: rms_norm_eps
     # mixture of experts; num_experts = 0 is a dense MLP in every layer
+    mlp_layer_types: tuple[str, ...] | None = None  # "dense" or "sparse" by layer; None: all sparse if num_experts
+    mlp_bias: bool = False
     num_experts: int = 0
     num_experts_per_tok: int = 0
     moe_intermediate_size: int = 0
     shared_expert_intermediate_size: int = 0
+    shared_expert_gate: bool = True
     norm_topk_prob: bool = True
+    router: str = "softmax"  # "sigmoid": DeepSeek's, with groups and a correction of the choice
+    n_group: int = 1
+    topk_group: int = 1
+    routed_scaling_factor: float = 1.0
+    expert_bias: bool = False
+    swiglu_limit: float | None = None  # gpt-oss: gate and up held within it
+    swiglu_alpha: float = 1.702
     router_aux_loss_coef: float = 0.001
     # the rest
     num_nextn_predict_layers: int = 0  # 1 adds the head that predicts the token after the next
     rms_norm_eps: float = 1e-6
     zero_centered_norm: bool = False
+    softmax_norm_after: bool = False  # softmax layers norm what mixer and MLP return, not what they read (Olmo)
+    normed_residual: bool = False  # x = alpha · norm(x) + beta · f(norm(x)) (MiniMax-01)
+    full_attn_alpha_factor: float = 1.0
+    full_attn_beta_factor: float = 1.0
+    linear_attn_alpha_factor: float = 1.0
+    linear_attn_beta_factor: float = 1.0
+    mlp_alpha_factor: float = 1.0
+    mlp_beta_factor: float = 1.0
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
 
@@ -76,6 +112,14 @@ class HybridConfig:
             self._positive("linear_num_value_heads", "linear_key_head_dim", "linear_conv_kernel_dim")
         if "sliding_attention" in self.layer_types:
             self._positive("sliding_window")
+        if {"latent_attention", "indexed_attention"} & set(self.layer_types):
+            self._positive("kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
+        if "indexed_attention" in self.layer_types:
+            self._positive("q_lora_rank", "qk_rope_head_dim", "index_topk", "index_n_heads", "index_head_dim")
+        if isinstance(self.rope_scaling, dict):
+            object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
+        if self.mlp_layer_types is not None:
+            self._check_mlp_layer_types()
         if self.num_experts:
             self._positive("num_experts", "num_experts_per_tok", "moe_intermediate_size")
         if self.num_experts_per_tok > self.num_experts:
@@ -90,6 +134,15 @@ class HybridConfig:
         if self.rotary_dim % 2:
             raise ValueError(f"partial_rotary_factor: leaves an odd number of channels to turn, {self.rotary_dim}")
 
+    def _check_mlp_layer_types(self) -> None:
+        kinds = tuple(self.mlp_layer_types)
+        object.__setattr__(self, "mlp_layer_types", kinds)
+        if len(kinds) != self.num_hidden_layers or set(kinds) - {"dense", "sparse"}:
+            wanted = f"'dense' or 'sparse' for each of {self.num_hidden_layers} layers"
+            raise ValueError(f"mlp_layer_types: expected {wanted}, got {kinds}")
+        if "sparse" in kinds and not self.num_experts:
+            raise ValueError("mlp_layer_types: has sparse layers, but num_experts is 0")
+
     def _positive(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
@@ -99,6 +152,10 @@ class HybridConfig:
     @property
     def num_hidden_layers(self) -> int:
         return len(self.layer_types)
+
+    def is_sparse(self, layer: int) -> bool:
+        """Whether the layer's MLP is a mixture of experts."""
+        return self.num_experts > 0 if self.mlp_layer_types is None else self.mlp_layer_types[layer] == "sparse"
 
     @property
     def rotary_dim(self) -> int:
@@ -116,7 +173,8 @@ class HybridConfig:
         return cls(**values)
 
     def with_layers(self, layer_types: tuple[str, ...]) -> "HybridConfig":
-        return replace(self, layer_types=layer_types)
+        """The same sizes with other layers; each has experts if the model has any."""
+        return replace(self, layer_types=layer_types, mlp_layer_types=None)
 
 
 def pattern(linear: int, full: int, layers: int, *, kind: str = "linear_attention") -> tuple[str, ...]:

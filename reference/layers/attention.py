@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
-from reference.layers.rope import Rotary
+from reference.layers.rope import RopeScaling, Rotary
 from reference.ops._shapes import check_count, check_positive_int
 from reference.ops.softmax import softmax_attention
 
@@ -27,6 +27,7 @@ class Attention(nn.Module):
 
     d_model, n_heads, n_kv_heads (grouped queries; default n_heads), head_dim (default d_model / n_heads).
     rope_dim: channels per head that turn with the position; None all of them, 0 none (NoPE).
+    rope_scaling: frequencies for texts longer than those of pretraining.
     qk_norm: None, "head" (RMSNorm on each head: Qwen3), "full" (on the whole projection: MiniMax-M2).
     gate: None, "elementwise" or "headwise": sigmoid gate on the attention output, before o_proj; its logits
     come from q_proj, beside each head's query (Qwen3-Next). sinks: one learned logit per head (gpt-oss).
@@ -48,6 +49,7 @@ class Attention(nn.Module):
         *,
         rope_dim: int | None = None,
         rope_theta: float = 10_000.0,
+        rope_scaling: RopeScaling | None = None,
         qk_norm: str | None = None,
         gate: str | None = None,
         sinks: bool = False,
@@ -83,7 +85,7 @@ class Attention(nn.Module):
             self.k_norm = RMSNorm(head_dim * (n_kv_heads if qk_norm == "full" else 1), **options)
         self.sinks = nn.Parameter(torch.zeros(n_heads)) if sinks else None
         rope_dim = head_dim if rope_dim is None else rope_dim
-        self.rope = Rotary(rope_dim, rope_theta) if rope_dim else None
+        self.rope = Rotary(rope_dim, rope_theta, scaling=rope_scaling) if rope_dim else None
 
     def forward(
         self,

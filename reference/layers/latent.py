@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reference.layers.norm import RMSNorm
-from reference.layers.rope import Rotary
+from reference.layers.rope import RopeScaling, Rotary
 from reference.ops._shapes import check_count, check_positive_int
 from reference.ops.softmax import softmax_attention
 from reference.ops.sparse import lightning_indexer, sparse_attention
@@ -29,14 +29,23 @@ class Indexer(nn.Module):
     beside it pairs neighbours). Source: DeepSeek-V3.2, eq. 1, and its inference code.
     """
 
-    def __init__(self, d_model: int, q_rank: int, n_heads: int, head_dim: int, rope_dim: int, rope_theta: float):
+    def __init__(
+        self,
+        d_model: int,
+        q_rank: int,
+        n_heads: int,
+        head_dim: int,
+        rope_dim: int,
+        rope_theta: float,
+        rope_scaling: RopeScaling | None = None,
+    ):
         super().__init__()
         self.n_heads = n_heads
         self.wq_b = nn.Linear(q_rank, n_heads * head_dim, bias=False)
         self.wk = nn.Linear(d_model, head_dim, bias=False)
         self.k_norm = nn.LayerNorm(head_dim, eps=1e-6)
         self.weights_proj = nn.Linear(d_model, n_heads, bias=False)
-        self.rope = Rotary(rope_dim, rope_theta)
+        self.rope = Rotary(rope_dim, rope_theta, scaling=rope_scaling)
 
     def forward(self, x: Tensor, q_latent: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q = self.rope(self.wq_b(q_latent).unflatten(-1, (self.n_heads, -1)), positions)
@@ -48,9 +57,11 @@ class LatentAttention(nn.Module):
     """MLA: all heads' keys and values are computed from one small vector per token, and only that is cached.
 
     q_rank: width of the query latent, None for a direct projection. kv_rank: width of the cached latent. nope_dim
-    channels per head carry content, rope_dim (0: none) the position, with one rotary key for all heads; v_dim are
-    the values'. top_k turns on DeepSeek's sparse attention: an indexer with index_heads of index_dim chooses top_k
-    tokens per query; keep_first tokens at the start are always among them. It needs q_rank.
+    channels per head carry content, rope_dim (0: none) the position, with one rotary key for all heads; rotate=False
+    has those channels and doesn't turn them (Kimi Linear); v_dim are the values'. top_k turns on DeepSeek's sparse
+    attention: an indexer with index_heads of index_dim chooses top_k tokens per query; keep_first tokens at the start
+    are always among them. It needs q_rank. The norms of both latents have norm_eps, which in the models that ship is
+    1e-6 whatever their config says of other norms.
 
     forward(x [B, T, d_model], state=None) -> (y [B, T, d_model], LatentState). A dense prompt has its keys
     and values written out; a dense step of one token, and every sparse read, works on the latents (the
@@ -70,6 +81,9 @@ class LatentAttention(nn.Module):
         rope_dim: int = 0,
         q_rank: int | None = None,
         rope_theta: float = 10_000.0,
+        rope_scaling: RopeScaling | None = None,
+        rotate: bool = True,
+        bias: bool = False,
         top_k: int | None = None,
         index_heads: int = 0,
         index_dim: int = 0,
@@ -97,25 +111,40 @@ class LatentAttention(nn.Module):
             rope_dim,
         )
         self.top_k, self.keep_first, self.scale = top_k, keep_first, (nope_dim + rope_dim) ** -0.5
+        if rotate and rope_scaling is not None:
+            self.scale *= rope_scaling.temperature
         width = n_heads * (nope_dim + rope_dim)
         if q_rank is None:
             self.q_proj = nn.Linear(d_model, width, bias=False)
         else:
-            self.q_a_proj = nn.Linear(d_model, q_rank, bias=False)
+            self.q_a_proj = nn.Linear(d_model, q_rank, bias=bias)
             self.q_a_layernorm = RMSNorm(q_rank, eps=norm_eps)
             self.q_b_proj = nn.Linear(q_rank, width, bias=False)
-        self.kv_a_proj_with_mqa = nn.Linear(d_model, kv_rank + rope_dim, bias=False)
+        self.kv_a_proj_with_mqa = nn.Linear(d_model, kv_rank + rope_dim, bias=bias)
         self.kv_a_layernorm = RMSNorm(kv_rank, eps=norm_eps)
         self.kv_b_proj = nn.Linear(kv_rank, n_heads * (nope_dim + v_dim), bias=False)
-        self.o_proj = nn.Linear(n_heads * v_dim, d_model, bias=False)
-        self.rope = Rotary(rope_dim, rope_theta, interleaved=True) if rope_dim else None
+        self.o_proj = nn.Linear(n_heads * v_dim, d_model, bias=bias)
+        turned = rotate and rope_dim
+        self.rope = Rotary(rope_dim, rope_theta, interleaved=True, scaling=rope_scaling) if turned else None
         self.indexer = None
         if top_k is not None:
-            self.indexer = Indexer(d_model, q_rank, index_heads, index_dim, rope_dim, rope_theta)
+            self.indexer = Indexer(d_model, q_rank, index_heads, index_dim, rope_dim, rope_theta, rope_scaling)
 
-    def forward(self, x: Tensor, state: LatentState | None = None) -> tuple[Tensor, LatentState]:
+    def forward(
+        self,
+        x: Tensor,
+        state: LatentState | None = None,
+        *,
+        cu_seqlens: Tensor | None = None,
+        left_padding: Tensor | None = None,
+    ) -> tuple[Tensor, LatentState | None]:
+        if cu_seqlens is not None:
+            pieces = x.split(cu_seqlens.diff().tolist(), 1)  # sequences of one batch don't see each other
+            return torch.cat([self(piece)[0] for piece in pieces], 1), None
         begin = 0 if state is None else state.seen
         positions = torch.arange(begin, begin + x.shape[1], device=x.device)
+        if left_padding is not None:
+            positions = (positions - left_padding[:, None]).clamp(min=0)
         q_nope, q_rope, q_latent = self._queries(x, positions)
         latent, k_rope = self.kv_a_proj_with_mqa(x).split([self.kv_rank, self.rope_dim], -1)
         latent, k_idx = self.kv_a_layernorm(latent), None
@@ -127,12 +156,13 @@ class LatentAttention(nn.Module):
             latent, k_rope = torch.cat([state.latent, latent], 1), torch.cat([state.k_rope, k_rope], 1)
             k_idx = None if k_idx is None else torch.cat([state.k_idx, k_idx], 1)
         if self.indexer is not None and k_idx.shape[1] > self.top_k:  # below, nothing is left out
-            chosen = lightning_indexer(q_idx, k_idx, w_idx, top_k=self.top_k, keep_first=self.keep_first)
-            o = self._on_latents(q_nope, q_rope, latent, k_rope, chosen)
+            limits = {"top_k": self.top_k, "keep_first": self.keep_first, "left_padding": left_padding}
+            chosen = lightning_indexer(q_idx, k_idx, w_idx, **limits)
+            o = self._on_latents(q_nope, q_rope, latent, k_rope, chosen, None)
         elif x.shape[1] == 1:
-            o = self._on_latents(q_nope, q_rope, latent, k_rope, None)
+            o = self._on_latents(q_nope, q_rope, latent, k_rope, None, left_padding)
         else:
-            o = self._written_out(q_nope, q_rope, latent, k_rope)
+            o = self._written_out(q_nope, q_rope, latent, k_rope, left_padding)
         return self.o_proj(o.flatten(2)), LatentState(latent, k_rope, k_idx, begin + x.shape[1])
 
     def _queries(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -145,23 +175,22 @@ class LatentAttention(nn.Module):
         q_nope, q_rope = q.unflatten(-1, (self.n_heads, -1)).split([self.nope_dim, self.rope_dim], -1)
         return q_nope, self.rope(q_rope, positions) if self.rope else q_rope, q_latent
 
-    def _written_out(self, q_nope: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor) -> Tensor:
+    def _written_out(self, q_nope, q_rope, latent, k_rope, left_padding) -> Tensor:
         """Every head's own keys and values, then ordinary attention: (5.14)."""
         kv = self.kv_b_proj(latent).unflatten(-1, (self.n_heads, -1))
         k_nope, v = kv.split([self.nope_dim, self.v_dim], -1)
         k = torch.cat([k_nope, k_rope[:, :, None].expand(-1, -1, self.n_heads, -1)], -1)
-        return softmax_attention(torch.cat([q_nope, q_rope], -1), k, v, scale=self.scale)
+        q = torch.cat([q_nope, q_rope], -1)
+        return softmax_attention(q, k, v, scale=self.scale, left_padding=left_padding)
 
-    def _on_latents(
-        self, q_nope: Tensor, q_rope: Tensor, latent: Tensor, k_rope: Tensor, chosen: Tensor | None
-    ) -> Tensor:
+    def _on_latents(self, q_nope, q_rope, latent, k_rope, chosen, left_padding) -> Tensor:
         """The matrices change sides: one key and one value, the latent, for all heads: (5.15)."""
         weight = self.kv_b_proj.weight.unflatten(0, (self.n_heads, -1))  # [H, nope + v, rank]
         to_key, to_value = weight.split([self.nope_dim, self.v_dim], 1)
         q = torch.cat([torch.einsum("bthd,hdr->bthr", q_nope, to_key), q_rope], -1)
         k, v = torch.cat([latent, k_rope], -1)[:, :, None], latent[:, :, None]
         if chosen is None:
-            o = softmax_attention(q, k, v, scale=self.scale)
+            o = softmax_attention(q, k, v, scale=self.scale, left_padding=left_padding)
         else:
             o = sparse_attention(q, k, v, chosen, scale=self.scale)
         return torch.einsum("bthr,hdr->bthd", o, to_value)

@@ -14,7 +14,7 @@ def decay_slopes(n_heads: int, layer: int, n_layers: int) -> Tensor:
 
     Source: MiniMax-01 (get_slope_rate of its code); ALiBi's slopes (Press et al. 2022) with a depth factor.
     """
-    head = torch.arange(1, n_heads + 1, dtype=torch.float32)
+    head = torch.arange(1, n_heads + 1, dtype=torch.float32, device="cpu")
     depth = 1 - layer / (n_layers - 1 + 1e-5) + 1e-5
     return 2.0 ** (-8 * head / n_heads) * depth
 
@@ -40,9 +40,13 @@ class LightningAttention(nn.Module):
         self.layer, self.n_layers = layer, n_layers
         self.register_buffer("g", -decay_slopes(n_heads, layer, n_layers), persistent=False)
 
+    def reset_buffers(self, device: torch.device | str) -> None:
+        """The decays anew, in float32, on device: for a model whose weights are put in place one by one."""
+        self.g = -decay_slopes(self.n_heads, self.layer, self.n_layers).to(device)
+
     def _apply(self, fn, recurse=True):
         super()._apply(fn, recurse)  # the decays stay in float32 when the weights change their dtype
-        self.g = -decay_slopes(self.n_heads, self.layer, self.n_layers).to(self.g.device)
+        self.reset_buffers(self.g.device)
         return self
 
     def forward(

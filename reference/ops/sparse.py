@@ -58,14 +58,22 @@ def indexer_loss(scores: Tensor, p: Tensor) -> Tensor:
 
 @torch.no_grad()
 def lightning_indexer(
-    q_idx: Tensor, k_idx: Tensor, w_idx: Tensor, *, top_k: int, scale: float | None = None, keep_first: int = 0
+    q_idx: Tensor,
+    k_idx: Tensor,
+    w_idx: Tensor,
+    *,
+    top_k: int,
+    scale: float | None = None,
+    keep_first: int = 0,
+    left_padding: Tensor | None = None,
 ) -> Tensor:
     """For each query the top_k tokens of highest index score: int64 indices [B, T, top_k], best first.
 
     Arguments as index_scores; keep_first tokens at the start are always chosen (an attention sink that falls
     out of the selection breaks generation, https://github.com/ml-explore/mlx-lm/issues/1443). A query that has
-    fewer than top_k tokens to choose from gets all of them, then -1. Chosen in blocks of queries, so that
-    memory grows with S and not with T·S. Ties, common because of the ReLU, go to the earlier token.
+    fewer than top_k tokens to choose from gets all of them, then -1. left_padding [B]: so many keys at the start
+    of each row are no tokens; they are never chosen, but for a padding query, which gets itself. Chosen in blocks of
+    queries, so that memory grows with S and not with T·S. Ties, common because of the ReLU, go to the earlier token.
     Raises TypeError or ValueError that names the argument. Source: DeepSeek-V3.2, eq. 1 and 2.
     """
     check_positive_int("top_k", top_k)
@@ -76,12 +84,21 @@ def lightning_indexer(
         stop = min(start + BLOCK, T)
         until = S - T + stop  # no query of the block sees further
         scores = index_scores(q_idx[:, start:stop], k_idx[:, :until], w_idx[:, start:stop], scale=scale)
+        if left_padding is not None:
+            scores = _without_padding(scores, left_padding, S - T + start)
         first = scores[..., :keep_first]
         first[first > float("-inf")] = float("inf")
         values, indices = scores.sort(dim=-1, descending=True, stable=True)
         indices = indices.masked_fill(values == float("-inf"), NOTHING)[..., :top_k]
         chosen.append(torch.nn.functional.pad(indices, (0, top_k - indices.shape[-1]), value=NOTHING))
     return torch.cat(chosen, 1)
+
+
+def _without_padding(scores: Tensor, left_padding: Tensor, begin: int) -> Tensor:
+    """-inf at keys that are no tokens; a padding query keeps its own, so that it has something to read."""
+    query = torch.arange(begin, begin + scores.shape[1], device=scores.device)[:, None]
+    key = torch.arange(scores.shape[2], device=scores.device)
+    return scores.masked_fill((key < left_padding[:, None, None]) & (key != query), float("-inf"))
 
 
 def sparse_attention(

@@ -1,0 +1,70 @@
+"""DeepSeek V3.2: latent attention behind a lightning indexer in every layer, grouped experts, the first MLPs dense."""
+
+from reference.checkpoints.family import TRUNK, Family, Field, same
+from reference.checkpoints.given import Given
+from reference.checkpoints.layouts import separate_experts
+from reference.config import HybridConfig
+
+
+def first_are_dense(given: Given, ours: dict, default: int) -> None:
+    """mlp_layer_types, or the number of dense layers at the start."""
+    first, n = given.take("first_k_dense_replace", default), len(ours["layer_types"])
+    kinds = given.take("mlp_layer_types", None)
+    kinds = ["dense" if layer < first else "sparse" for layer in range(n)] if kinds is None else kinds
+    ours["mlp_layer_types"] = None if set(kinds) == {"sparse"} else tuple(kinds)
+
+
+def _read(given: Given, ours: dict) -> None:
+    ours["shared_expert_intermediate_size"] = given.take("n_shared_experts", 1) * ours["moe_intermediate_size"]
+    ours["head_dim"] = ours["qk_rope_head_dim"]
+    for name in ("head_dim", "qk_head_dim"):  # follow from the others
+        given.take(name, None)
+    first_are_dense(given, ours, 3)
+
+
+def _write(config: HybridConfig, theirs: dict) -> None:
+    theirs["n_shared_experts"] = config.shared_expert_intermediate_size // config.moe_intermediate_size
+    kinds = ["sparse" if config.is_sparse(n) else "dense" for n in range(config.num_hidden_layers)]
+    theirs["mlp_layer_types"] = kinds
+
+
+DEEPSEEK_V32 = Family(
+    name="deepseek_v32",
+    architecture="DeepseekV32ForCausalLM",
+    fields={name: entry for name, entry in TRUNK.items() if name != "head_dim"}
+    | {"num_experts": Field("n_routed_experts", 256)}
+    | same(
+        num_experts_per_tok=8,
+        moe_intermediate_size=2048,
+        norm_topk_prob=True,
+        n_group=8,
+        topk_group=4,
+        routed_scaling_factor=2.5,
+        q_lora_rank=1536,
+        kv_lora_rank=512,
+        qk_nope_head_dim=128,
+        qk_rope_head_dim=64,
+        v_head_dim=128,
+        index_topk=2048,
+        index_n_heads=64,
+        index_head_dim=128,
+        attention_bias=False,
+    ),
+    always={"router": "sigmoid", "shared_expert_gate": False, "qk_norm": None},
+    only={
+        "hidden_act": ("silu",),
+        "mlp_bias": (False,),
+        "scoring_func": ("sigmoid",),
+        "topk_method": ("noaux_tc",),
+        "moe_layer_freq": (1,),
+    },
+    mixers={"indexed_attention": "indexed_attention"},
+    default_layers=lambda n, given: ["indexed_attention"] * n,
+    names=(
+        ("mlp.e_score_correction_bias", "mlp.gate.e_score_correction_bias"),
+        ("mlp.shared_expert.", "mlp.shared_experts."),
+    ),
+    layouts=(separate_experts("gate_proj", "up_proj", "down_proj"),),
+    read=_read,
+    write=_write,
+)

@@ -1,0 +1,59 @@
+"""MiniMax-Text-01 and M1: lightning attention and softmax, 7:1 as published; residuals of normed inputs, scaled."""
+
+from reference.checkpoints.family import TRUNK, Family, Field, same
+from reference.checkpoints.given import Given
+from reference.checkpoints.layouts import separate_experts
+from reference.config import HybridConfig
+
+# What MiniMax's own code calls the factors.
+OLDER = {
+    f"{kind}_{end}_factor": f"layernorm_{older}_{end}"
+    for kind, older in (("full_attn", "full_attention"), ("linear_attn", "linear_attention"), ("mlp", "mlp"))
+    for end in ("alpha", "beta")
+}
+
+
+def _layers(n: int, given: Given) -> list[str]:
+    """attn_type_list: 1 is softmax. With neither list transformers alternates, which nobody published."""
+    listed = given.take("attn_type_list", None)
+    if listed is not None:
+        return ["full_attention" if kind else "linear_attention" for kind in listed]
+    return ["full_attention" if layer % 2 == 0 else "linear_attention" for layer in range(n)]
+
+
+def _read(given: Given, ours: dict) -> None:
+    ours["moe_intermediate_size"] = ours["intermediate_size"]
+    for name, older in OLDER.items():
+        ours[name] = float(given.take(older, ours[name]))
+    rotary_dim = given.take("rotary_dim", None)  # MiniMax's own code turns so many; transformers 5.23 turns all
+    if rotary_dim is not None:
+        ours["partial_rotary_factor"] = rotary_dim / ours["head_dim"]
+    for name in ("shared_intermediate_size", "shared_moe_mode", "attn_type_list"):
+        value = given.take(name, 0)
+        if name == "shared_intermediate_size" and value not in (0, None, []):
+            given.fail(name, f"a shared expert is not implemented for minimax, got {value!r}")
+
+
+def _write(config: HybridConfig, theirs: dict) -> None:
+    if config.partial_rotary_factor != 1:
+        theirs["rotary_dim"] = config.rotary_dim
+
+
+MINIMAX = Family(
+    name="minimax",
+    architecture="MiniMaxForCausalLM",
+    also=("MiniMaxText01", "minimax_text_01", "MiniMaxM1", "minimax_m1"),
+    fields=TRUNK
+    | {"num_experts": Field("num_local_experts", 8), "rms_norm_eps": Field("rms_norm_eps", 1e-5)}
+    | same(num_experts_per_tok=2, **dict.fromkeys(OLDER, 1.0)),
+    always={"normed_residual": True, "linear_norm_eps": 1e-6, "qk_norm": None},
+    only={"hidden_act": ("silu",), "sliding_window": (None,), "postnorm": (True,)},
+    mixers={"full_attention": "full_attention", "linear_attention": "lightning_attention"},
+    default_layers=_layers,
+    default_theta=1_000_000.0,
+    names=(("mlp.gate.", "block_sparse_moe.gate."),),
+    layouts=(separate_experts("w1", "w3", "w2", "block_sparse_moe.experts."),),
+    ignored=("rotary_emb.inv_freq", "slope_rate", "query_decay", "key_decay", "diagonal_decay"),
+    read=_read,
+    write=_write,
+)

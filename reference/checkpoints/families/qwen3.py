@@ -1,0 +1,32 @@
+"""Qwen3: grouped queries, and a norm on each head of q and k."""
+
+from reference.checkpoints.family import TRUNK, Family, same
+from reference.checkpoints.given import Given
+
+
+def _layers(n: int, given: Given) -> list[str]:
+    first = given.take("max_window_layers", 28)
+    windowed = given.values.get("use_sliding_window", False)
+    return ["sliding_attention" if windowed and layer >= first else "full_attention" for layer in range(n)]
+
+
+def _window(given: Given, ours: dict) -> None:
+    if not given.take("use_sliding_window", False):
+        ours["sliding_window"] = None
+
+
+def _says_window(config, theirs: dict) -> None:
+    theirs["use_sliding_window"] = config.sliding_window is not None
+
+
+QWEN3 = Family(
+    name="qwen3",
+    architecture="Qwen3ForCausalLM",
+    fields=TRUNK | same(attention_bias=False, sliding_window=4096, head_dim=128),
+    always={"qk_norm": "head"},
+    only={"hidden_act": ("silu",)},
+    mixers={"full_attention": "full_attention", "sliding_attention": "sliding_attention"},
+    default_layers=_layers,
+    read=_window,
+    write=_says_window,
+)

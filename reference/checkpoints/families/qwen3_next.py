@@ -1,0 +1,62 @@
+"""Qwen3-Next: Gated DeltaNet and gated attention 3:1, many experts and a shared one; q, k, v, z interleaved."""
+
+from reference.checkpoints.family import TRUNK, Family, same
+from reference.checkpoints.given import Given
+from reference.checkpoints.layouts import interleaved_by_key_head, separate_experts
+from reference.config import HybridConfig
+
+TWO_BLOCKS = {"qk_norm": "head", "attention_gate": "elementwise", "zero_centered_norm": True}
+DELTA = same(
+    linear_num_key_heads=16,
+    linear_num_value_heads=32,
+    linear_key_head_dim=128,
+    linear_value_head_dim=128,
+    linear_conv_kernel_dim=4,
+)
+
+
+def every_fourth(n: int, given: Given) -> list[str]:
+    """Linear layers, but for each full_attention_interval-th."""
+    every = given.take("full_attention_interval", 4)
+    return ["linear_attention" if (layer + 1) % every else "full_attention" for layer in range(n)]
+
+
+def _which_are_sparse(given: Given, ours: dict) -> None:
+    given.take("full_attention_interval", 4)
+    dense, step = given.take("mlp_only_layers", None) or [], given.take("decoder_sparse_step", 1)
+    n = len(ours["layer_types"])
+    sparse = [ours["num_experts"] > 0 and layer not in dense and (layer + 1) % step == 0 for layer in range(n)]
+    if not all(sparse):
+        ours["mlp_layer_types"] = tuple("sparse" if x else "dense" for x in sparse)
+
+
+def _says_dense(config: HybridConfig, theirs: dict) -> None:
+    theirs["mlp_only_layers"] = [n for n in range(config.num_hidden_layers) if not config.is_sparse(n)]
+
+
+QWEN3_NEXT = Family(
+    name="qwen3_next",
+    architecture="Qwen3NextForCausalLM",
+    fields=TRUNK
+    | DELTA
+    | same(
+        attention_bias=False,
+        head_dim=256,
+        num_experts=512,
+        num_experts_per_tok=10,
+        moe_intermediate_size=512,
+        shared_expert_intermediate_size=512,
+        norm_topk_prob=True,
+        num_nextn_predict_layers=0,
+    ),
+    always=TWO_BLOCKS,
+    only={"hidden_act": ("silu",), "use_sliding_window": (False,)},
+    mixers={"full_attention": "full_attention", "linear_attention": "linear_attention"},
+    default_layers=every_fourth,
+    partial_rotary=0.25,
+    mixer={"linear_attention": "linear_attn."},
+    layouts=(interleaved_by_key_head, separate_experts("gate_proj", "up_proj", "down_proj")),
+    ignored=("rotary_emb.inv_freq", "mtp."),
+    read=_which_are_sparse,
+    write=_says_dense,
+)

@@ -1,0 +1,63 @@
+"""config.json, taken field by field; what nobody asked for is refused, so that no field is passed over in silence."""
+
+import json
+from pathlib import Path
+
+REQUIRED = object()
+# Fields that don't change what a model computes from its tokens: bookkeeping, training, and what generate() uses.
+NEUTRAL = set(
+    """
+    _name_or_path architectures auto_map transformers_version torch_dtype dtype use_cache model_type id2label label2id
+    return_dict output_attentions output_hidden_states is_encoder_decoder chunk_size_feed_forward problem_type
+    pad_token_id bos_token_id eos_token_id image_token_id video_token_id vision_start_token_id vision_end_token_id
+    attention_dropout hidden_dropout resid_pdrop embd_pdrop initial_context_length output_router_logits
+    router_aux_loss_coef aux_loss_alpha seq_aux router_jitter_noise pretraining_tp experts_per_token ep_size
+    attn_implementation _attn_implementation mamba_ssm_dtype torchscript tokenizer_class max_window_layers
+    num_nextn_predict_layers mtp_num_hidden_layers mtp_use_dedicated_embeddings num_mtp_modules mtp_transformer_layers
+    use_mtp linear_a_log_min linear_a_log_max linear_dt_min linear_dt_max linear_dt_init_floor block_size
+    """.split()  # noqa: SIM905 (a list of so many strings is harder to read)
+)
+
+
+class Given:
+    """The fields of a config.json; `path` is for messages. Raises ValueError that names file, field and expectation."""
+
+    def __init__(self, values: dict, path: Path | str, ignore: tuple[str, ...] = ()):
+        self.values, self.path, self.ignore = values, path, set(ignore)
+
+    def take(self, name: str, default: object = REQUIRED) -> object:
+        if name in self.values:
+            return self.values.pop(name)
+        if default is REQUIRED:
+            self.fail(name, "is missing")
+        return default
+
+    def expect(self, name: str, *allowed: object) -> None:
+        """Only these values are implemented; a missing field means the first."""
+        value = self.take(name, allowed[0])
+        if value not in allowed:
+            self.fail(name, f"expected {' or '.join(map(repr, allowed))}, got {value!r}, which is not implemented here")
+
+    def fail(self, name: str, problem: str) -> None:
+        raise ValueError(f"{self.path}: {name}: {problem}")
+
+    def finish(self) -> None:
+        left = sorted(set(self.values) - NEUTRAL - self.ignore)
+        if left:
+            raise ValueError(
+                f"{self.path}: {', '.join(left)}: not known here, so it may change what the model computes; "
+                "if it does not, name it in ignore_fields"
+            )
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object. Raises ValueError that names the file."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values

@@ -1,0 +1,32 @@
+"""Where a model's files are: a folder of this machine, or the Hugging Face Hub."""
+
+import re
+from pathlib import Path
+
+WANTED = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def find_folder(path_or_hub_id: str | Path) -> Path:
+    """The folder itself, or a copy of the Hub's repository in its cache. Raises ValueError that says what was tried."""
+    folder = Path(path_or_hub_id).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{folder}: has no config.json")
+        return folder
+    if folder.exists():
+        raise ValueError(f"{folder}: expected a folder with config.json and safetensors, got a file")
+    if not HUB_ID.fullmatch(str(path_or_hub_id)):
+        raise ValueError(f"{path_or_hub_id}: is neither a folder here nor an owner/name on the Hugging Face Hub")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise ValueError(
+            f"{path_or_hub_id}: is no folder here; to fetch it from the Hugging Face Hub run `pip install '.[hub]'`"
+        ) from None
+    try:
+        return Path(snapshot_download(str(path_or_hub_id), allow_patterns=WANTED))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path_or_hub_id}: the Hugging Face Hub did not give it ({reason})") from None

@@ -1,0 +1,138 @@
+"""From a folder or the Hub to a HybridLM: everything is checked against the headers before memory is taken."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from reference.checkpoints.families import BY_TYPE, FAMILIES
+from reference.checkpoints.family import Family, Pieces
+from reference.checkpoints.files import Header, read_headers, read_tensors
+from reference.checkpoints.given import Given, read_json
+from reference.checkpoints.hub import find_folder
+from reference.config import HybridConfig
+from reference.model import HybridLM
+
+# Rounding these changes every token after them: decays stay as precise as the file has them when the rest is cast.
+KEPT = ("A_log", "dt_bias", "e_score_correction_bias")
+
+
+def read_config(folder: Path, ignore_fields: tuple[str, ...] = ()) -> tuple[Family, HybridConfig]:
+    """The family of folder/config.json and its fields as ours. Raises ValueError that names the file and the field."""
+    path = folder / "config.json"
+    values = read_json(path)
+    kind = values.get("model_type")
+    if kind not in BY_TYPE:
+        raise ValueError(f"{path}: model_type: expected one of {sorted(f.name for f in FAMILIES)}, got {kind!r}")
+    if "text_config" in values:  # the language model of one that also sees
+        values = {"tie_word_embeddings": values.get("tie_word_embeddings", False)} | values["text_config"]
+    quantized = values.get("quantization_config")
+    if quantized is not None:
+        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
+        raise ValueError(f"{path}: quantization_config: {method!r} weights are not read; look for a bfloat16 copy")
+    return BY_TYPE[kind], BY_TYPE[kind].to_config(Given(dict(values), path, ignore_fields))
+
+
+def load_pretrained(
+    path_or_hub_id: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    ignore_fields: tuple[str, ...] = (),
+) -> HybridLM:
+    """A model in Hugging Face's layout, as a HybridLM in eval mode.
+
+    path_or_hub_id: a folder with config.json and safetensors, or "owner/name" on the Hugging Face Hub (needs the
+    extra `hub`). dtype: None keeps each tensor's; else floating weights are cast, but decays (A_log, dt_bias) and the
+    router's correction keep the precision of the file. device: None is the CPU. ignore_fields: names of config.json
+    that you know to be harmless; a field that is not known here is refused otherwise.
+
+    Weights are mapped and copied one tensor at a time: at most the model and one tensor are in memory. Raises
+    ValueError that names file, tensor and expectation before anything is allocated: missing, surplus or ill-shaped
+    tensors, truncated files, pickles, quantized weights, unknown families and fields.
+    """
+    folder = find_folder(path_or_hub_id)
+    family, config = read_config(folder, ignore_fields)
+    headers = read_headers(folder)
+    with torch.device("meta"):
+        model = HybridLM(config)
+    names = match(family, model, headers, folder)
+    with torch.no_grad():
+        put_in_memory(model, family, names, headers, dtype, device or "cpu")
+        plan, total = _plan(family, model, headers), sum(headers[x].nbytes for x in names.values())
+        ours = {theirs: name for name, theirs in names.items()}
+        with tqdm(total=total, unit="B", unit_scale=True, desc="load", delay=1, ascii=True) as bar:
+            for theirs, tensor in read_tensors(list(ours), headers):
+                fill(plan[ours[theirs]], tensor)
+                bar.update(headers[theirs].nbytes)
+    return model.eval()
+
+
+def match(family: Family, model: HybridLM, headers: dict[str, Header], folder: Path) -> dict[str, str]:
+    """Names in our spelling -> names in the files, for all tensors that the model needs. Raises ValueError."""
+    prefix = _prefix(family, headers)
+    with torch.no_grad():
+        wanted = _plan(family, model, headers)
+    there = {family.spelled(name): name for name in headers}
+    names, known = {}, set()
+    for name, pieces in wanted.items():
+        theirs = there.get(family.spelled(name))
+        if theirs is None:
+            raise ValueError(f"{folder}: {name} is missing; {family.name} has it, of shape {pieces.file_shape}")
+        if headers[theirs].shape != pieces.file_shape:
+            wanted_shape = f"expected shape {pieces.file_shape} by config.json, got {headers[theirs].shape}"
+            raise ValueError(f"{headers[theirs].file}: {theirs}: {wanted_shape}")
+        names[name] = theirs
+        known.add(theirs)
+    ignored = (*family.ignored, f"{prefix}layers.{model.config.num_hidden_layers}.")  # the last: DeepSeek's extra head
+    ignored += ("lm_head.weight",) * model.config.tie_word_embeddings
+    surplus = [x for x in headers if x not in known and not any(part in x for part in ignored)]
+    if surplus:
+        more = f" and {len(surplus) - 1} more" if len(surplus) > 1 else ""
+        raise ValueError(
+            f"{headers[surplus[0]].file}: {surplus[0]}{more}: {family.name} has no such tensor by config.json"
+        )
+    return names
+
+
+def put_in_memory(model, family, names, headers, dtype, device) -> None:
+    """Replace the parameters of a model without memory by empty ones of the files' dtypes, or of `dtype`."""
+    dtypes: dict[int, torch.dtype] = {}
+    for name, pieces in _plan(family, model, headers).items():
+        for view in pieces.views:
+            root, kind = id(view if view._base is None else view._base), headers[names[name]].dtype
+            dtypes[root] = torch.promote_types(dtypes.get(root, kind), kind)
+    empty = {}
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name in model.state_dict():
+            kind = dtypes[id(tensor)]
+            kind = kind if dtype is None or name.endswith(KEPT) else dtype
+            empty[name] = torch.empty(tensor.shape, dtype=kind, device=device)
+    if model.config.tie_word_embeddings:
+        empty["lm_head.weight"] = empty["embed_tokens.weight"]
+    model.load_state_dict(empty, assign=True)
+    if model.config.tie_word_embeddings:
+        model.lm_head.weight = model.embed_tokens.weight
+    for module in model.modules():
+        if hasattr(module, "reset_buffers"):
+            module.reset_buffers(device)
+
+
+def fill(pieces: Pieces, tensor: Tensor) -> None:
+    """Copy a file's tensor into the views of our parameters that it is made of."""
+    sizes = [view.shape[pieces.dim] for view in pieces.views]
+    for view, part in zip(pieces.views, tensor.view(pieces.joined).split(sizes, pieces.dim), strict=True):
+        view.copy_(part)
+
+
+def _plan(family: Family, model: HybridLM, headers: dict[str, Header]) -> dict[str, Pieces]:
+    return family.tensors(model, _prefix(family, headers), {name: x.shape for name, x in headers.items()})
+
+
+def _prefix(family: Family, headers: dict[str, Header]) -> str:
+    """What the files put before every name but lm_head's."""
+    for prefix in reversed(family.prefixes):
+        if any(name.startswith(prefix + "layers.") for name in headers):
+            return prefix
+    return family.prefixes[0]

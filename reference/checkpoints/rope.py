@@ -1,0 +1,61 @@
+"""rope_parameters of a config.json, in its newer and its older spelling."""
+
+from dataclasses import fields
+
+from reference.checkpoints.given import Given
+from reference.config import HybridConfig
+from reference.layers.rope import KINDS, RopeScaling
+
+# What says how positions of images are laid out; a text's three positions are one.
+ABOUT_IMAGES = {"mrope_section", "mrope_interleaved"}
+
+
+def read_rope(given: Given, ours: dict, default_theta: float, partial: float | None) -> dict:
+    """rope_theta, partial_rotary_factor and rope_scaling in either spelling."""
+    older = given.take("rope_scaling", None)
+    rope = dict(given.take("rope_parameters", None) or older or {})
+    theta = given.take("rope_theta", None)
+    theta = rope.pop("rope_theta", None) or theta or default_theta
+    beside = given.take("partial_rotary_factor", partial)
+    share = rope.pop("partial_rotary_factor", beside)
+    if partial is None and share not in (None, 1, 1.0):
+        given.fail("partial_rotary_factor", f"this family turns all channels, got {share!r}")
+    kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"
+    rope.pop("type", None)
+    if kind not in KINDS:
+        given.fail("rope_type", f"expected one of {list(KINDS)}, got {kind!r}, which is not implemented here")
+    known = {f.name for f in fields(RopeScaling)}
+    unknown = set(rope) - known - ABOUT_IMAGES
+    if unknown:
+        given.fail("rope_parameters", f"{sorted(unknown)} not known here; known are {sorted(known)}")
+    values = {"rope_theta": float(theta), "rope_scaling": None}
+    if partial is not None:
+        values["partial_rotary_factor"] = float(share)
+    if kind == "default":
+        return values
+    longest = ours["max_position_embeddings"]
+    rope = {name: x for name, x in rope.items() if name in known and x is not None}
+    if kind in ("yarn", "llama3"):
+        rope.setdefault("original_max_position_embeddings", longest)
+        rope.setdefault("factor", longest / rope["original_max_position_embeddings"])
+    if kind == "dynamic":
+        rope["max_position_embeddings"] = longest
+    try:
+        return values | {"rope_scaling": RopeScaling(rope_type=kind, **rope)}
+    except ValueError as error:
+        given.fail("rope_parameters", str(error))
+
+
+def write_rope(config: HybridConfig, has_share: bool) -> dict:
+    """The newer spelling."""
+    rope = {"rope_type": "default", "rope_theta": config.rope_theta}
+    if has_share:
+        rope["partial_rotary_factor"] = config.partial_rotary_factor
+    if config.rope_scaling is None:
+        return rope
+    plain = RopeScaling()
+    for f in fields(RopeScaling):
+        value = getattr(config.rope_scaling, f.name)
+        if value is not None and value != getattr(plain, f.name) and f.name != "max_position_embeddings":
+            rope[f.name] = value
+    return rope

@@ -1,0 +1,98 @@
+"""From a HybridLM to Hugging Face's layout, for transformers and whoever reads what it reads."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from reference.checkpoints.families import BY_TYPE, FAMILIES
+from reference.checkpoints.family import Family, Pieces
+from reference.checkpoints.files import INDEX, SINGLE
+from reference.config import HybridConfig
+from reference.files import write_text
+from reference.model import HybridLM
+
+SHARD = 5 * 10**9
+
+
+def save_pretrained(
+    model: HybridLM,
+    path: str | Path,
+    *,
+    family: str | None = None,
+    max_shard_bytes: int = SHARD,
+    overwrite: bool = False,
+) -> Path:
+    """Write config.json and safetensors, under the names and in the layout of the first family that can say the
+    model's config, or of `family` (a model_type). Returns the folder.
+
+    Files are written beside and renamed, config.json last. Raises ValueError, before any file is touched: no family
+    can say the config (the message names the field that each lacks), or the folder holds weights already and overwrite
+    is False. A dense 3:1 hybrid of this book is a Qwen3.5, one with experts a Qwen3-Next.
+    """
+    folder = Path(path)
+    if isinstance(max_shard_bytes, bool) or not isinstance(max_shard_bytes, int) or max_shard_bytes < 1:
+        raise ValueError(f"max_shard_bytes: expected a whole number >= 1, got {max_shard_bytes!r}")
+    chosen, theirs = choose_family(model.config, family)
+    old = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if old and not overwrite:
+        raise ValueError(f"{folder}: holds {old[0].name} already; give another folder, or overwrite=True")
+    theirs["dtype"] = str(model.embed_tokens.weight.dtype).removeprefix("torch.")
+    with torch.no_grad():
+        plan = chosen.tensors(model, chosen.prefixes[0])
+        shards = _shards(plan, max_shard_bytes)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [SINGLE]
+        if len(shards) > 1:
+            files = [f"model-{n + 1:05d}-of-{len(shards):05d}.safetensors" for n in range(len(shards))]
+        for file, names in zip(files, shards, strict=True):
+            beside = folder / f"{file}.{os.getpid()}.part"
+            save_file({name: _joined(plan[name]) for name in names}, beside, metadata={"format": "pt"})
+            beside.replace(folder / file)
+    for path in old:
+        if path.name not in files:
+            path.unlink()
+    (folder / INDEX).unlink(missing_ok=True)
+    if len(shards) > 1:
+        where = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+        about = {"metadata": {"total_size": sum(_nbytes(p) for p in plan.values())}, "weight_map": where}
+        write_text(folder / INDEX, json.dumps(about, indent=2) + "\n")
+    write_text(folder / "config.json", json.dumps(theirs, indent=2) + "\n")
+    return folder
+
+
+def choose_family(config: HybridConfig, name: str | None = None) -> tuple[Family, dict]:
+    """The family whose config.json can say config, and that config.json. Raises ValueError."""
+    if name is not None and name not in BY_TYPE:
+        raise ValueError(f"family: expected one of {sorted(f.name for f in FAMILIES)}, got {name!r}")
+    reasons = []
+    for family in FAMILIES if name is None else (BY_TYPE[name],):
+        try:
+            return family, family.to_json(config)
+        except ValueError as error:
+            reasons.append(str(error))
+    raise ValueError("model: no family that transformers reads has this config: " + "; ".join(reasons))
+
+
+def _joined(pieces: Pieces) -> Tensor:
+    views = pieces.views
+    whole = views[0] if len(views) == 1 else torch.cat(views, pieces.dim)
+    return whole.detach().to("cpu").reshape(pieces.file_shape).clone(memory_format=torch.contiguous_format)
+
+
+def _nbytes(pieces: Pieces) -> int:
+    return sum(view.nbytes for view in pieces.views)
+
+
+def _shards(plan: dict[str, Pieces], most: int) -> list[list[str]]:
+    shards, size = [[]], 0
+    for name, pieces in plan.items():
+        if shards[-1] and size + _nbytes(pieces) > most:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += _nbytes(pieces)
+    return shards
