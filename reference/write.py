@@ -1,4 +1,4 @@
-"""`python -m reference generate`: continue a text with a model that `train` wrote."""
+"""`python -m reference generate`: continue a text with a model that `train` wrote, or with a published one."""
 
 import argparse
 import json
@@ -9,10 +9,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from reference.checkpoints import load_pretrained
+from reference.checkpoints.chat import HubTokenizer
+from reference.checkpoints.hub import find_folder
 from reference.config import HybridConfig
 from reference.generation import generate
 from reference.model import HybridLM
 from reference.tokenizer import ByteTokenizer, load_tokenizer
+
+UNKNOWN = "\ufffd"  # what broken UTF-8 is decoded as
 
 
 def load_model(folder: Path) -> HybridLM:
@@ -33,27 +38,49 @@ def load_model(folder: Path) -> HybridLM:
 
 
 class Terminal:
-    """Prints bytes as they come; a character of several bytes is held back until it is whole."""
+    """Prints text as it comes; a character of several tokens is held back until it is whole."""
 
-    def __init__(self, tokenizer: ByteTokenizer | None = None):
-        self.tokenizer, self.pending = ByteTokenizer() if tokenizer is None else tokenizer, b""
+    def __init__(self, tokenizer: ByteTokenizer | HubTokenizer | None = None):
+        self.tokenizer, self.ids, self.shown = ByteTokenizer() if tokenizer is None else tokenizer, [], ""
 
     def __call__(self, token: torch.Tensor) -> None:
-        self.pending += self.tokenizer.decode_bytes([int(token[0])])
-        try:
-            text = self.pending.decode("utf-8")
-        except UnicodeDecodeError as error:
-            if error.reason == "unexpected end of data" and len(self.pending) < 4:
-                return
-            text = self.pending.decode("utf-8", "replace")
-        self.pending = b""
-        print(text, end="", flush=True)
+        self.ids.append(int(token[0]))
+        text = self.tokenizer.decode(self.ids)
+        unfinished = text.endswith(UNKNOWN) and len(text) - len(self.shown) < 4
+        if text.startswith(self.shown) and not unfinished:
+            print(text[len(self.shown) :], end="", flush=True)
+            self.shown = text
+        if len(self.ids) > 64 and self.shown.endswith((" ", "\n")):  # a whole word: what follows can be read without it
+            self.ids, self.shown = [], ""
+
+
+def open_model(place: str, dtype: str | None) -> tuple[HybridLM, ByteTokenizer | HubTokenizer]:
+    """What `train` wrote, or a checkpoint in Hugging Face's layout, here or on the Hub. Raises ValueError."""
+    folder = Path(place)
+    ours = folder.is_dir() and not (folder / "config.json").is_file()
+    if (folder / "config.json").is_file():
+        ours = "model_type" not in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if ours:
+        model, tokenizer = load_model(folder), load_tokenizer(folder)
+        if model.config.vocab_size != tokenizer.vocab_size:
+            sizes = f"{tokenizer.vocab_size} ids, the model {model.config.vocab_size}"
+            raise ValueError(f"model: the tokenizer in {place} has {sizes}")
+        return (model if dtype is None else model.to(getattr(torch, dtype))), tokenizer
+    folder = find_folder(place)
+    tokenizer = HubTokenizer(folder)
+    return load_pretrained(folder, dtype=None if dtype is None else getattr(torch, dtype)), tokenizer
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference generate", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the folder that train wrote to (its --out)")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a folder that train wrote to (its --out) or in Hugging Face's layout, or owner/name on the Hub",
+    )
     parser.add_argument("--prompt", default="", help="text to continue")
+    parser.add_argument("--chat", action="store_true", help="the prompt is a user's message: use the chat template")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: as stored")
     parser.add_argument("--tokens", type=int, default=200, help="new tokens (default 200)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token (default 0.8)")
     parser.add_argument("--top-k", type=int)
@@ -66,15 +93,13 @@ def main(argv: list[str]) -> int:
         parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
     torch.set_num_threads(chosen.threads)
     try:
-        model = load_model(chosen.model)
-        tokenizer = load_tokenizer(chosen.model)
-        if model.config.vocab_size != tokenizer.vocab_size:
-            sizes = f"{tokenizer.vocab_size} ids, the model {model.config.vocab_size}"
-            raise ValueError(f"model: the tokenizer in {chosen.model} has {sizes}")
-        ids = torch.tensor([tokenizer.encode(chosen.prompt)])
-        print(chosen.prompt, end="", flush=True)
+        model, tokenizer = open_model(chosen.model, chosen.dtype)
+        ids = torch.tensor([_encode(tokenizer, chosen.prompt, chosen.chat)])
+        if not chosen.chat:
+            print(chosen.prompt, end="", flush=True)
         began = time.perf_counter()
         filters = {"top_k": chosen.top_k, "top_p": chosen.top_p, "min_p": chosen.min_p, "seed": chosen.seed}
+        filters["stop"] = getattr(tokenizer, "stops", ())
         out = generate(model, ids, chosen.tokens, chosen.temperature, **filters, stream=Terminal(tokenizer))
     except ValueError as error:
         print(f"generate: {error}", file=sys.stderr)
@@ -82,3 +107,12 @@ def main(argv: list[str]) -> int:
     new = out.shape[1] - ids.shape[1]
     print(f"\n\n{new} tokens, {new / (time.perf_counter() - began):.0f} tokens/s", file=sys.stderr)
     return 0
+
+
+def _encode(tokenizer: ByteTokenizer | HubTokenizer, prompt: str, chat: bool) -> list[int]:
+    if chat and not isinstance(tokenizer, HubTokenizer):
+        raise ValueError("--chat: a model that train wrote has no chat template")
+    ids = tokenizer.encode_chat([{"role": "user", "content": prompt}]) if chat else tokenizer.encode(prompt)
+    if not ids:
+        raise ValueError("--prompt: is empty, and this tokenizer puts nothing before a text")
+    return ids

@@ -6,6 +6,7 @@ import importlib
 BENCHES = {
     "ops": "the operators against transformers' CPU fallbacks and softmax attention",
     "model": "a Qwen3.5-style model, ours and transformers' with the same weights",
+    "load": "a checkpoint of about 1 GB: peak memory over its weights",
     "transformers": "a tiny Qwen3-Next with transformers' operators and with ours inside",
 }
 

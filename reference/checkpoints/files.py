@@ -13,7 +13,7 @@ from reference.checkpoints.given import read_json
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # A mapped file counts as memory as far as it was read: let go of it after so many bytes.
-REMAP = 64 * 2**20
+REMAP = 16 * 2**20
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 

@@ -14,8 +14,7 @@ def read_rope(given: Given, ours: dict, default_theta: float, partial: float | N
     """rope_theta, partial_rotary_factor and rope_scaling in either spelling."""
     older = given.take("rope_scaling", None)
     rope = dict(given.take("rope_parameters", None) or older or {})
-    theta = given.take("rope_theta", None)
-    theta = rope.pop("rope_theta", None) or theta or default_theta
+    theta = rope.pop("rope_theta", given.take("rope_theta", default_theta))
     beside = given.take("partial_rotary_factor", partial)
     share = rope.pop("partial_rotary_factor", beside)
     if partial is None and share not in (None, 1, 1.0):
@@ -28,7 +27,9 @@ def read_rope(given: Given, ours: dict, default_theta: float, partial: float | N
     unknown = set(rope) - known - ABOUT_IMAGES
     if unknown:
         given.fail("rope_parameters", f"{sorted(unknown)} not known here; known are {sorted(known)}")
-    values = {"rope_theta": float(theta), "rope_scaling": None}
+    values = {"rope_theta": float(theta or default_theta), "rope_scaling": None}
+    if theta is None:  # said to be null: no positions (Olmo Hybrid as released)
+        return values | {"partial_rotary_factor": 0.0}
     if partial is not None:
         values["partial_rotary_factor"] = float(share)
     if kind == "default":
