@@ -13,6 +13,7 @@ from typing import List, Optional  # noqa: UP035  (old Pythons must get as far a
 COMMANDS = {
     "train": "train a hybrid model on text; killed at any moment, it goes on where it was",
     "generate": "continue a text with a trained model",
+    "families": "the published models that load: mixers, ratio, parameters, bytes per token",
     "vectors": "write or check conformance vectors for ports of the operators",
     "experiment": "run an experiment of the book again",
     "bench": "measure the operators against transformers, side by side",

@@ -24,7 +24,8 @@ def count_parameters(config: HybridConfig) -> Parameters:
     total = sum(p.numel() for p in model.parameters())
     idle = 0.0
     if config.num_experts:
-        experts = sum(p.numel() for name, p in model.named_parameters() if ".mlp." in name and p.dim() == 3)
+        stacked = ("gate_up_proj", "down_proj", "gate_up_bias", "down_bias")  # without a layer's own ".weight"
+        experts = sum(p.numel() for name, p in model.named_parameters() if ".mlp." in name and name.endswith(stacked))
         idle = experts * (1 - config.num_experts_per_tok / config.num_experts)
     return Parameters(total, round(total - idle))
 
@@ -35,6 +36,9 @@ def layer_cache_bytes(config: HybridConfig, layer: int, tokens: int, *, element_
     if kind in ("full_attention", "sliding_attention"):
         kept = tokens if kind == "full_attention" else min(tokens, config.sliding_window - 1)
         return 2 * config.num_key_value_heads * config.head_dim * kept * element_bytes
+    if kind in ("latent_attention", "indexed_attention"):
+        index = config.index_head_dim if kind == "indexed_attention" else 0
+        return (config.kv_lora_rank + config.qk_rope_head_dim + index) * tokens * element_bytes
     if kind == "lightning_attention":
         return config.num_attention_heads * config.head_dim**2 * STATE_BYTES
     value_heads, key_dim = config.linear_num_value_heads, config.linear_key_head_dim

@@ -33,6 +33,7 @@ RANKS = {
     "trainer": 8,
     "train": 9,
     "costs": 6,
+    "families": 7,
     "tasks": 5,
     "corpus": 5,
     "data": 6,

@@ -1,7 +1,8 @@
 """The tests are tested: every piece of the bug museum (tests/mutants) must be caught by the test that it names.
 
 A piece is a patch that plants a mistake that somebody shipped. It is applied to a copy of reference/ and of the
-tests of operators and checkpoints. The last piece mutates a test instead: with it the acausal operator has to get through, or it proves nothing.
+tests of operators and checkpoints. The last piece mutates a test instead: with it the acausal operator has to get
+through, or it proves nothing.
 """
 
 import os

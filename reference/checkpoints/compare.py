@@ -1,0 +1,70 @@
+"""Two models that should compute the same and don't: which activation differs first?"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Difference(NamedTuple):
+    """An activation of both models; size: the largest difference over the standard deviation of theirs."""
+
+    ours: str
+    theirs: str
+    size: float
+
+
+@torch.no_grad()
+def compare_activations(ours: nn.Module, theirs: nn.Module, ids: Tensor, inside: int | None = None) -> list[Difference]:
+    """Run both on ids [B, T] and compare, in order of computation: the embedding, each block, the last norm, logits.
+
+    inside: a block's number; its norms, mixer and MLP are compared as well, fed by what came before in each model.
+    theirs is a causal language model of transformers. Raises ValueError if the two have different numbers of blocks.
+    """
+    core = theirs.model.language_model if hasattr(theirs.model, "language_model") else theirs.model
+    if len(core.layers) != len(ours.layers):
+        raise ValueError(f"theirs: expected {len(ours.layers)} blocks as ours has, got {len(core.layers)}")
+    pairs = [("embed_tokens", ours.embed_tokens, core.embed_tokens)]
+    for n, (here, there) in enumerate(zip(ours.layers, core.layers, strict=True)):
+        if n == inside:
+            pairs += [(f"layers.{n}.{name}", a, b) for name, a, b in _parts(here, there)]
+        pairs.append((f"layers.{n}", here, there))
+    pairs += [("norm", ours.norm, core.norm), ("lm_head", ours.lm_head, theirs.lm_head)]
+    seen: dict[nn.Module, Tensor] = {}
+
+    def keep(module: nn.Module, inputs: tuple, output: object) -> None:
+        seen[module] = output if isinstance(output, Tensor) else output[0]
+
+    hooks = [module.register_forward_hook(keep) for _, *both in pairs for module in both]
+    try:
+        ours(ids)
+        theirs(ids)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names = {module: name for name, module in theirs.named_modules()}
+    return [Difference(name, names[b], _size(seen[a], seen[b])) for name, a, b in pairs if a in seen and b in seen]
+
+
+def first_difference(ours: nn.Module, theirs: nn.Module, ids: Tensor, *, bound: float = 1e-3) -> Difference | None:
+    """The first activation that differs by more than bound: the block first, then the part of it. None: all agree."""
+    found = next((x for x in compare_activations(ours, theirs, ids) if not x.size <= bound), None)
+    if found is None or not found.ours.startswith("layers."):
+        return found
+    inside = compare_activations(ours, theirs, ids, int(found.ours.split(".")[1]))
+    return next(x for x in inside if not x.size <= bound)
+
+
+def _parts(here: nn.Module, there: nn.Module) -> list[tuple[str, nn.Module, nn.Module]]:
+    mixer = there.linear_attn if hasattr(there, "linear_attn") else there.self_attn
+    names = ["input_layernorm", "post_attention_layernorm", "mlp", "post_feedforward_layernorm"]
+    both = {name: (getattr(here, name, None), getattr(there, name, None)) for name in names}
+    parts = [("input_layernorm", *both["input_layernorm"]), ("mixer", here.mixer, mixer)]
+    parts += [(name, *both[name]) for name in names[1:]]
+    return [(name, a, b) for name, a, b in parts if a is not None and b is not None]
+
+
+def _size(got: Tensor, wanted: Tensor) -> float:
+    if got.shape != wanted.shape:
+        return float("inf")
+    return ((got.float() - wanted.float()).abs().max() / wanted.float().std()).item()

@@ -1,0 +1,88 @@
+"""The table of families, and the tool that finds where two models part."""
+
+import json
+
+import pytest
+import torch
+
+import reference
+from reference.__main__ import main
+from reference.checkpoints.compare import compare_activations, first_difference
+from reference.checkpoints.families import FAMILIES
+from reference.checkpoints.published import PUBLISHED, published_config
+from reference.costs import bytes_of_cache, count_parameters
+from reference.families import describe
+from tests.checkpoints.tiny import PLAIN, VARIANTS, build, some_ids
+
+# Parameters as their makers state them, in billions: name or card of each model on the Hub.
+STATED = {"llama": 8.03, "qwen3": 8.2, "qwen3_next": 80, "qwen3_5_text": 0.8, "kimi_linear": 48, "minimax": 456}
+STATED |= {"minimax_m2": 230, "deepseek_v32": 671, "gpt_oss": 20.9, "olmo_hybrid": 7}
+
+
+def test_published_configs_have_the_parameters_that_their_makers_state():
+    assert set(PUBLISHED) == {family.name for family in FAMILIES}
+    for name, billions in STATED.items():
+        assert describe(name)["parameters"] / 1e9 == pytest.approx(billions, rel=0.065), name
+    assert describe("minimax")["active_parameters"] / 1e9 == pytest.approx(45.9, rel=0.06)
+    assert describe("minimax_m2")["active_parameters"] / 1e9 == pytest.approx(10, rel=0.11)
+
+
+def test_the_table(capsys):
+    assert main(["families"]) == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) == 12 and "(3 KDA, 1 MLA) x 6, 2 KDA, 1 MLA" in text and "7:1" in text
+    assert main(["families", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["family"]: row["cache_bytes_per_token"] for row in rows}["llama"] == 32 * 2 * 8 * 128 * 2
+    assert all(row["source"].startswith("https://") and row["licence"] and row["after"] for row in rows)
+    with pytest.raises(ValueError, match="family: expected one of"):
+        published_config("gpt2")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", PLAIN)
+def test_cache_bytes_and_parameters_are_those_of_the_model(name, tmp_path):
+    build(name).save_pretrained(tmp_path)
+    model = reference.load_pretrained(tmp_path)
+    for tokens in (5, 30):
+        cache = reference.new_cache(model)
+        model(some_ids(1, tokens), cache=cache)
+        assert cache.nbytes() == bytes_of_cache(model.config, tokens, element_bytes=4)
+    counts = count_parameters(model.config)
+    assert counts.total == sum(p.numel() for p in model.parameters())
+    assert (counts.active < counts.total) == (model.config.num_experts > 0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", VARIANTS)
+def test_models_that_agree_agree_everywhere(name, tmp_path):
+    theirs = build(name)
+    theirs.save_pretrained(tmp_path)
+    ours = reference.load_pretrained(tmp_path)
+    found = compare_activations(ours, theirs, some_ids(), inside=1)
+    assert len(found) >= theirs.config.num_hidden_layers + 3 + 4
+    assert max(x.size for x in found) < 1e-3
+    assert first_difference(ours, theirs, some_ids()) is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "part,found",
+    [
+        ("embed_tokens.weight", "embed_tokens"),
+        ("layers.1.mixer.in_proj_z.weight", "layers.1.mixer"),
+        ("layers.2.input_layernorm.weight", "layers.2.input_layernorm"),
+        ("layers.3.mlp.gate_proj.weight", "layers.3.mlp"),
+        ("lm_head.weight", "lm_head"),
+    ],
+)
+def test_the_first_difference_is_where_it_was_planted(part, found, tmp_path):
+    theirs = build("qwen3_5_text")
+    theirs.save_pretrained(tmp_path)
+    ours = reference.load_pretrained(tmp_path)
+    weight = ours.get_parameter(part)
+    weight[-1] = weight[-1] + 0.5
+    assert (
+        first_difference(ours, theirs, torch.full((1, 9), 96) if part == "embed_tokens.weight" else some_ids()).ours
+        == found
+    )
