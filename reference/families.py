@@ -73,7 +73,7 @@ def ratio_of(config: HybridConfig) -> str:
     return f"{linear // both}:{softmax // both}"
 
 
-def as_table(rows: list[dict[str, object]]) -> str:
+def families_table(rows: list[dict[str, object]]) -> str:
     """Markdown."""
     lines = [
         "| family | model | year | layers | linear : softmax | parameters (active) | context | cache a token | state |",
@@ -102,5 +102,5 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="all columns, licences and what came after as well")
     chosen = parser.parse_args(argv)
     rows = [describe(family) for family in PUBLISHED]
-    print(json.dumps(rows, indent=1) if chosen.json else as_table(rows))
+    print(json.dumps(rows, indent=1) if chosen.json else families_table(rows))
     return 0

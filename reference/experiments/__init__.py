@@ -9,14 +9,33 @@ EXPERIMENTS = {
 }
 
 
+# Studies of toy models (reference/experiments/studies.py), all run by `study`; minutes of one core beside each.
+TOYS = {
+    "two_tasks": "recall and parity in one model: each pure stack fails one (25 min)",
+    "recall": "key-value pairs by mixer and by stack (40 min)",
+    "overwrite": "keys rewritten again and again (30 min)",
+    "stream": "a long stream over few keys (30 min)",
+    "parity": "odd or even, beyond the trained length (20 min)",
+    "permutations_3": "products of permutations of 3 things (20 min)",
+    "permutations_5": "products of swaps of 5 things (25 min)",
+    "multi_hop": "follow k links, by ratio of softmax layers (60 min)",
+    "multi_turn": "facts set, changed and asked over many turns, by ratio (60 min)",
+}
+
+
 def main(argv: list[str]) -> int:
-    listed = "\n".join(f"  {name:10s} {what}" for name, what in EXPERIMENTS.items())
+    listed = "\n".join(f"  {name:14s} {what}" for name, what in (EXPERIMENTS | TOYS).items())
     parser = argparse.ArgumentParser(
         prog="python -m reference experiment",
         description=__doc__,
         epilog=f"experiments:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("experiment", choices=list(EXPERIMENTS), metavar="experiment")
+    parser.add_argument("experiment", choices=[*EXPERIMENTS, *TOYS, "list"], metavar="experiment")
     chosen = parser.parse_args(argv[:1]).experiment
+    if chosen == "list":
+        print(listed)
+        return 0
+    if chosen in TOYS:
+        return importlib.import_module("reference.experiments.study").main(argv)
     return importlib.import_module(f"reference.experiments.{chosen}").main(argv[1:])

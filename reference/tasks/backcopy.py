@@ -1,4 +1,4 @@
-"""Synthetic tasks: each draws token ids from a seed and knows the best loss that any model can reach."""
+"""Bigram-Backcopy: the task on which attention sinks grow."""
 
 from typing import NamedTuple
 

@@ -1,0 +1,71 @@
+"""Run one of the studies of chapter 10: every model, every learning rate, every seed."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from reference.experiments.studies import STUDIES
+from reference.experiments.toy import Study
+from reference.manifest import ROOT
+
+
+def main(argv: list[str]) -> int:
+    name = argv[0]
+    setting = STUDIES[name]
+    parser = argparse.ArgumentParser(prog=f"python -m reference experiment {name}", description=f"{setting.about}.")
+    parser.add_argument("--quick", action="store_true", help="few models, one learning rate, at most 3 minutes a seed")
+    parser.add_argument("--seeds", type=int, help="default 3, with --quick 1")
+    parser.add_argument("--json", action="store_true", help="the last line is a JSON object with the metrics")
+    parser.add_argument("--out", type=Path, help=f"default figures/data/{name}.json; with --quick nothing is kept")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1: the models are small)")
+    chosen = parser.parse_args(argv[1:])
+    seeds = (1 if chosen.quick else 3) if chosen.seeds is None else chosen.seeds
+    for option, value in (("--seeds", seeds), ("--threads", chosen.threads)):
+        if value < 1:
+            parser.error(f"{option}: expected a number >= 1, got {value}")
+    torch.set_num_threads(chosen.threads)
+    models, recipe, out = setting.models, setting.recipe, chosen.out
+    if chosen.quick:
+        models, recipe = {x: models[x] for x in setting.quick}, setting.quick_recipe
+    elif out is None:
+        out = ROOT / "figures" / "data" / f"{name}.json"
+    try:
+        record = Study(name, setting.task(), models, recipe, out).run(seeds)
+    except ValueError as error:
+        parser.error(str(error))
+    print(as_table(record))
+    if chosen.json:
+        print(json.dumps({"experiment": name, "quick": chosen.quick, "seeds": seeds, "metrics": metrics(record)}))
+    return 0
+
+
+def metrics(record: dict) -> dict[str, dict]:
+    """By model, lists over seeds; for the two headline studies under the names of their questions."""
+    found = {}
+    for model, entry in record["summary"].items():
+        by_test = entry["accuracy"]
+        tests = list(by_test)
+        if record["experiment"] == "two_tasks":
+            recall, parity = ([t for t in tests if t.startswith(kind)][-1] for kind in ("recall", "parity"))
+            found[model] = {"recall": by_test[recall], "parity": by_test[parity]}
+        elif record["experiment"] == "overwrite":
+            found[model] = {"accuracy_hardest": by_test[tests[-1]]}
+        else:
+            found[model] = {"accuracy": by_test}
+    return found
+
+
+def as_table(record: dict) -> str:
+    """Markdown: mean over seeds, and lowest to highest, at each model's best learning rate."""
+    tests = record["config"]["tests"]
+    lines = [f"| model | lr | {' | '.join(tests)} |", "|---|---|" + "---|" * len(tests)]
+    for model, entry in record["summary"].items():
+        cells = []
+        for test in tests:
+            x = entry["accuracy"][test]
+            spread = f" ({min(x):.2f} to {max(x):.2f})" if len(x) > 1 else ""
+            cells.append(f"{sum(x) / len(x):.2f}{spread}")
+        lines.append(f"| {model} | {entry['lr']:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)

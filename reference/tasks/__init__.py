@@ -1,0 +1,32 @@
+"""Synthetic tasks: each draws token ids from a seed and knows the answers, or the best loss possible."""
+
+from reference.tasks._questions import NOT_ASKED, PAD, Questions, accuracy, asked
+from reference.tasks.backcopy import BEGIN, BigramBackcopy, Texts
+from reference.tasks.copying import Induction, SelectiveCopying
+from reference.tasks.dialogue import MultiHop, MultiTurn
+from reference.tasks.recall import AssociativeRecall, Needle, Overwriting, Stream
+from reference.tasks.tracking import Parity, Permutations
+from reference.tasks.two import RecallAndParity, side_by_side
+
+__all__ = [
+    "BEGIN",
+    "NOT_ASKED",
+    "PAD",
+    "AssociativeRecall",
+    "BigramBackcopy",
+    "Induction",
+    "MultiHop",
+    "MultiTurn",
+    "Needle",
+    "Overwriting",
+    "Parity",
+    "Permutations",
+    "Questions",
+    "RecallAndParity",
+    "SelectiveCopying",
+    "Stream",
+    "Texts",
+    "accuracy",
+    "asked",
+    "side_by_side",
+]
