@@ -74,18 +74,32 @@ def ratio_of(config: HybridConfig) -> str:
 
 
 def families_table(rows: list[dict[str, object]]) -> str:
-    """Markdown."""
-    lines = [
-        "| family | model | year | layers | linear : softmax | parameters (active) | context | cache a token | state |",
-        "|" + "---|" * 9,
+    """Aligned text: one line per family, then where each model is and what its makers did next."""
+    head = [
+        "family",
+        "year",
+        "layers",
+        "lin:soft",
+        "parameters",
+        "active",
+        "context",
+        "cache/token",
+        "state",
+        "licence",
     ]
+    lines = [head]
     for row in rows:
-        active = "" if row["active_parameters"] == row["parameters"] else f" ({_billions(row['active_parameters'])})"
-        cells = [row["family"], f"[{row['model']}]({row['source']})", row["year"], row["layers"]]
-        cells += [row["linear_to_softmax"], _billions(row["parameters"]) + active, f"{row['context']:,}"]
-        cells += [f"{row['cache_bytes_per_token'] / 1024:.3g} KiB", f"{row['state_bytes'] / 2**20:.3g} MiB"]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        active = "" if row["active_parameters"] == row["parameters"] else _billions(row["active_parameters"])
+        ratio = row["linear_to_softmax"].replace("all softmax", "0:1")
+        cells = [row["family"], row["year"], row["layers"], ratio, _billions(row["parameters"]), active]
+        cells += [f"{row['context']:,}", f"{row['cache_bytes_per_token'] / 1024:.3g} KiB"]
+        lines.append([*cells, f"{row['state_bytes'] / 2**20:.3g} MiB", row["licence"]])
+    widths = [max(len(str(line[n])) for line in lines) for n in range(len(head))]
+    table = ["  ".join(str(x).ljust(w) for x, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    after = [
+        f"{row['family'].ljust(widths[0])}  {row['source']}\n{'':{widths[0]}}  next: {row['after']}" for row in rows
+    ]
+    return "\n".join([*table, "", *after])
 
 
 def _billions(n: int) -> str:

@@ -173,7 +173,7 @@ PUBLISHED = {
         "openai/gpt-oss-20b",
         2025,
         "Apache-2.0",
-        "none so far",
+        "outside the story of this book",
         {
             "vocab_size": 201088,
             "hidden_size": 2880,
@@ -190,7 +190,7 @@ PUBLISHED = {
         "allenai/Olmo-Hybrid-7B",
         2026,
         "Apache-2.0",
-        "none so far",
+        "outside the story of this book",
         {
             "vocab_size": 100352,
             "hidden_size": 3840,

@@ -18,7 +18,7 @@ from reference.tasks import (
 )
 
 
-class Setting(NamedTuple):
+class StudySetting(NamedTuple):
     about: str
     minutes: int  # of one core, all runs of the full study with three seeds
     task: Callable[[], Task]
@@ -113,7 +113,7 @@ TWO = {
 EIGHT = Recipe(1000, key_dim=8, lrs=(2e-3, 5e-3))
 
 STUDIES = {
-    "two_tasks": Setting(
+    "two_tasks": StudySetting(
         "recall and parity in one model: each pure stack fails one",
         25,
         _two_tasks,
@@ -122,7 +122,7 @@ STUDIES = {
         ("softmax", "delta", "hybrid"),
         Recipe(800, key_dim=8, lrs=(5e-3,)),
     ),
-    "recall": Setting(
+    "recall": StudySetting(
         "key-value pairs, more and more of them, eleven mixers and four stacks",
         40,
         _recall,
@@ -131,7 +131,7 @@ STUDIES = {
         ("softmax_nope", "linear", "gated_linear", "gated_deltanet"),
         Recipe(800, lrs=(5e-3,)),
     ),
-    "overwrite": Setting(
+    "overwrite": StudySetting(
         "keys rewritten again and again: the last value counts",
         30,
         _overwrite,
@@ -140,7 +140,7 @@ STUDIES = {
         ("linear", "gated_deltanet", "softmax"),
         Recipe(800, lrs=(5e-3,)),
     ),
-    "stream": Setting(
+    "stream": StudySetting(
         "a long stream over few keys: who clears the memory can go on",
         30,
         _stream,
@@ -149,7 +149,7 @@ STUDIES = {
         ("linear", "gated_deltanet", "softmax"),
         Recipe(800, key_dim=8, lrs=(5e-3,)),
     ),
-    "parity": Setting(
+    "parity": StudySetting(
         "odd or even, at lengths beyond the trained",
         20,
         _parity,
@@ -158,7 +158,7 @@ STUDIES = {
         ("softmax", "gated_deltanet", "gated_deltanet_neg"),
         Recipe(800, batch_size=64, d_model=32, lrs=(3e-3,)),
     ),
-    "permutations_3": Setting(
+    "permutations_3": StudySetting(
         "products of permutations of 3 things",
         20,
         _permutations(3, False),
@@ -167,7 +167,7 @@ STUDIES = {
         ("softmax", "gated_deltanet_neg"),
         Recipe(1500, batch_size=64, lrs=(3e-3,)),
     ),
-    "permutations_5": Setting(
+    "permutations_5": StudySetting(
         "products of swaps of 5 things",
         25,
         _permutations(5, True),
@@ -176,7 +176,7 @@ STUDIES = {
         ("softmax", "gated_deltanet_neg"),
         Recipe(2000, batch_size=64, lrs=(3e-3,)),
     ),
-    "multi_hop": Setting(
+    "multi_hop": StudySetting(
         "follow k links, by ratio of softmax layers",
         60,
         _multi_hop,
@@ -185,7 +185,7 @@ STUDIES = {
         tuple(STACKS),
         Recipe(600, batch_size=32, lrs=(3e-3,)),
     ),
-    "multi_turn": Setting(
+    "multi_turn": StudySetting(
         "facts set, changed and asked over many turns, by ratio of softmax layers",
         60,
         _multi_turn,

@@ -86,7 +86,7 @@ class Study:
             self.runs = kept["runs"]
 
     def run(self, seeds: int) -> dict:
-        """All runs that are not there yet. Returns the record, see `summary`."""
+        """All runs that are not there yet. Returns the record, see `best_rates`."""
         wanted = [(seed, name, lr) for seed in range(seeds) for name in self.models for lr in self.recipe.lrs]
         done = {(run["seed"], run["model"], run["lr"]) for run in self.runs}
         todo = [x for x in wanted if x not in done]
@@ -102,10 +102,10 @@ class Study:
     def record(self) -> dict:
         about = {"experiment": self.name, "config": self.config, "machine": describe_machine("cpu")}
         about["seconds"] = round(sum(run["seconds"] for run in self.runs), 1)
-        return about | {"summary": summary(self.runs, list(self.models)), "runs": self.runs}
+        return about | {"summary": best_rates(self.runs, list(self.models)), "runs": self.runs}
 
 
-def summary(runs: list[dict], models: list[str]) -> dict[str, dict]:
+def best_rates(runs: list[dict], models: list[str]) -> dict[str, dict]:
     """For each model the learning rate of the highest mean accuracy over all tests and seeds, and its accuracy:
     {"lr": ..., "accuracy": {test: [one per seed]}}. All rates are in the record's runs."""
     found = {}

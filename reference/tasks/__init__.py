@@ -6,7 +6,7 @@ from reference.tasks.copying import Induction, SelectiveCopying
 from reference.tasks.dialogue import MultiHop, MultiTurn
 from reference.tasks.recall import AssociativeRecall, Needle, Overwriting, Stream
 from reference.tasks.tracking import Parity, Permutations
-from reference.tasks.two import RecallAndParity, side_by_side
+from reference.tasks.two import RecallAndParity, batch_together
 
 __all__ = [
     "BEGIN",
@@ -28,5 +28,5 @@ __all__ = [
     "Texts",
     "accuracy",
     "asked",
-    "side_by_side",
+    "batch_together",
 ]

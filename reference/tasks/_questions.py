@@ -29,7 +29,7 @@ def some_without_repeats(batch_size: int, among: int, n: int, rng: torch.Generat
     return torch.rand(batch_size, among, generator=rng).argsort(-1)[:, :n]
 
 
-def whole(batch_size: int, length: int, below: int, rng: torch.Generator) -> Tensor:
+def whole_numbers(batch_size: int, length: int, below: int, rng: torch.Generator) -> Tensor:
     """Random whole numbers [B, length] in 0 .. below - 1."""
     return torch.randint(below, (batch_size, length), generator=rng)
 

@@ -6,7 +6,7 @@ Ids: 0 padding, 1 the sign to begin answering, then the tokens.
 import torch
 from torch import Tensor
 
-from reference.tasks._questions import NOT_ASKED, Questions, check_at_least, some_without_repeats, whole
+from reference.tasks._questions import NOT_ASKED, Questions, check_at_least, some_without_repeats, whole_numbers
 
 
 class SelectiveCopying:
@@ -23,7 +23,7 @@ class SelectiveCopying:
     def draw(self, batch_size: int, rng: torch.Generator, *, marked: int, noise: int) -> Questions:
         check_at_least("marked", marked, 1)
         check_at_least("noise", noise, 0)
-        tokens = 3 + whole(batch_size, marked, self.n_tokens, rng)
+        tokens = 3 + whole_numbers(batch_size, marked, self.n_tokens, rng)
         places = some_without_repeats(batch_size, marked + noise, marked, rng).sort(1).values
         text = torch.ones(batch_size, marked + noise, dtype=torch.long).scatter(1, places, tokens)
         slots = torch.full((batch_size, marked), 2)
@@ -47,7 +47,7 @@ class Induction:
     def draw(self, batch_size: int, rng: torch.Generator, *, length: int) -> Questions:
         check_at_least("length", length, 2, self.n_tokens)
         text = 1 + some_without_repeats(batch_size, self.n_tokens, length, rng)
-        at = whole(batch_size, 1, length - 1, rng)
+        at = whole_numbers(batch_size, 1, length - 1, rng)
         ids = torch.cat([text, text.gather(1, at)], 1)
         answers = torch.cat([torch.full_like(text, NOT_ASKED), text.gather(1, at + 1)], 1)
         return Questions(ids, answers)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from reference.tasks._questions import NOT_ASKED, PAD, Questions, check_at_least, some_without_repeats, whole
+from reference.tasks._questions import NOT_ASKED, PAD, Questions, check_at_least, some_without_repeats, whole_numbers
 
 
 class MultiHop:
@@ -29,7 +29,7 @@ class MultiHop:
         links = torch.stack([names[:, :, :-1], names[:, :, 1:]], -1).flatten(1, 2)  # [B, chains * hops, 2]
         order = some_without_repeats(batch_size, chains * hops, chains * hops, rng)
         text = first + links.gather(1, order[..., None].expand(-1, -1, 2)).flatten(1)
-        chain = whole(batch_size, 1, chains, rng)
+        chain = whole_numbers(batch_size, 1, chains, rng)
         ends = names[torch.arange(batch_size)[:, None], chain]  # [B, 1, hops + 1]
         question = [torch.ones_like(chain), torch.full_like(chain, 1 + hops), first + ends[:, :, 0]]
         answers = torch.full((batch_size, text.shape[1] + 3), NOT_ASKED)
@@ -71,7 +71,7 @@ class MultiTurn:
         who = torch.stack(
             [some_without_repeats(batch_size, names, sets, rng) for _ in range(turns)], 1
         )  # [B, turns, sets]
-        what = whole(batch_size, turns * sets, self.n_values, rng).unflatten(1, (turns, sets))
+        what = whole_numbers(batch_size, turns * sets, self.n_values, rng).unflatten(1, (turns, sets))
         number = (2 + torch.arange(turns)).expand(batch_size, turns)[..., None]
         facts = torch.stack([self.first_name + cast[row[..., None], who], self.first_value + what], -1).flatten(2)
         parts, answers = [torch.cat([number, facts], 2).flatten(1)], []
@@ -79,7 +79,7 @@ class MultiTurn:
         for t in range(turns):
             now[row, who[:, t]], last[row, who[:, t]] = what[:, t], True
         for n in range(questions):
-            turn, place = whole(batch_size, 1, turns, rng), whole(batch_size, 1, sets, rng)
+            turn, place = whole_numbers(batch_size, 1, turns, rng), whole_numbers(batch_size, 1, sets, rng)
             name = who[row, turn, place]  # [B, 1]: it was set in that turn, so it is known now as well
             sign = torch.ones_like(turn) if n % 2 == 0 else 2 + turn
             value = now.gather(1, name) if n % 2 == 0 else what[row, turn, place]

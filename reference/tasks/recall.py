@@ -7,7 +7,7 @@ Ids: 0 padding, 1 to n_keys the keys, then n_values values.
 from torch import Generator as Random
 from torch import Tensor, arange, cat, full_like, stack, zeros_like
 
-from reference.tasks._questions import NOT_ASKED, PAD, Questions, check_at_least, some_without_repeats, whole
+from reference.tasks._questions import NOT_ASKED, PAD, Questions, check_at_least, some_without_repeats, whole_numbers
 
 
 class KeyValue:
@@ -41,7 +41,7 @@ class AssociativeRecall(KeyValue):
     def draw(self, batch_size: int, rng: Random, *, pairs: int) -> Questions:
         check_at_least("pairs", pairs, 1, self.n_keys)
         keys = some_without_repeats(batch_size, self.n_keys, pairs, rng)
-        values = whole(batch_size, pairs, self.n_values, rng)
+        values = whole_numbers(batch_size, pairs, self.n_values, rng)
         order = some_without_repeats(batch_size, pairs, pairs, rng)
         return self._text(keys, values, keys.gather(1, order), values.gather(1, order))
 
@@ -57,7 +57,7 @@ class Overwriting(KeyValue):
         check_at_least("keys", keys, 1, self.n_keys)
         names = some_without_repeats(batch_size, self.n_keys, keys, rng)
         written = some_without_repeats(batch_size, keys * times, keys * times, rng) % keys
-        values = whole(batch_size, keys * times, self.n_values, rng)
+        values = whole_numbers(batch_size, keys * times, self.n_values, rng)
         order = some_without_repeats(batch_size, keys, keys, rng)
         right = values.gather(1, _last_place(written, keys)).gather(1, order)
         return self._text(names.gather(1, written), values, names.gather(1, order), right)
@@ -74,9 +74,9 @@ class Stream(KeyValue):
         check_at_least("questions", questions, 1, keys)
         check_at_least("pairs", pairs, questions)
         names = some_without_repeats(batch_size, self.n_keys, keys, rng)
-        written = whole(batch_size, pairs, keys, rng)
+        written = whole_numbers(batch_size, pairs, keys, rng)
         written[:, pairs - questions :] = some_without_repeats(batch_size, keys, questions, rng)
-        values = whole(batch_size, pairs, self.n_values, rng)
+        values = whole_numbers(batch_size, pairs, self.n_values, rng)
         order = some_without_repeats(batch_size, questions, questions, rng) + pairs - questions
         asked = written.gather(1, order)
         return self._text(names.gather(1, written), values, names.gather(1, asked), values.gather(1, order))
@@ -92,7 +92,7 @@ class Needle(KeyValue):
         check_at_least("distractors", distractors, 0, self.n_keys - 1)
         pairs = distractors + 1
         keys = some_without_repeats(batch_size, self.n_keys, pairs, rng)
-        values, at = whole(batch_size, pairs, self.n_values, rng), whole(batch_size, 1, pairs, rng)
+        values, at = whole_numbers(batch_size, pairs, self.n_values, rng), whole_numbers(batch_size, 1, pairs, rng)
         return self._text(keys, values, keys.gather(1, at), values.gather(1, at))
 
 

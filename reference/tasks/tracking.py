@@ -9,7 +9,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from reference.tasks._questions import NOT_ASKED, Questions, check_at_least, whole
+from reference.tasks._questions import NOT_ASKED, Questions, check_at_least, whole_numbers
 
 
 class Parity:
@@ -19,7 +19,7 @@ class Parity:
 
     def draw(self, batch_size: int, rng: torch.Generator, *, length: int, final: bool = False) -> Questions:
         check_at_least("length", length, 1)
-        bits = whole(batch_size, length, 2, rng)
+        bits = whole_numbers(batch_size, length, 2, rng)
         answers = 3 + bits.cumsum(1) % 2
         if final:
             answers[:, :-1] = NOT_ASKED
@@ -51,7 +51,7 @@ class Permutations:
 
     def draw(self, batch_size: int, rng: torch.Generator, *, length: int, final: bool = False) -> Questions:
         check_at_least("length", length, 1)
-        read = self.readable[whole(batch_size, length, len(self.readable), rng)]
+        read = self.readable[whole_numbers(batch_size, length, len(self.readable), rng)]
         state, answers = torch.zeros(batch_size, dtype=torch.long), []
         for t in range(length):
             state = self.product[state, read[:, t]]

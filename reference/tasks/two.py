@@ -27,7 +27,7 @@ class RecallAndParity:
             parts.append(Questions(bits.ids + self.shift, answers))
         if not parts:
             raise ValueError("pairs, length: expected at least one of them, got neither")
-        return side_by_side(parts)
+        return batch_together(parts)
 
     def render(self, ids: Tensor) -> str:
         if int(ids[0]) <= self.shift:
@@ -35,7 +35,7 @@ class RecallAndParity:
         return self.parity.render((ids - self.shift).clamp(min=0))
 
 
-def side_by_side(parts: list[Questions]) -> Questions:
+def batch_together(parts: list[Questions]) -> Questions:
     """One batch of several, padded behind to the longest."""
     longest = max(part.ids.shape[1] for part in parts)
 

@@ -12,6 +12,7 @@ from reference.checkpoints.families import FAMILIES
 from reference.checkpoints.published import PUBLISHED, published_config
 from reference.costs import bytes_of_cache, count_parameters
 from reference.families import describe
+from reference.manifest import ROOT
 from tests.checkpoints.tiny import PLAIN, VARIANTS, build, some_ids
 
 # Parameters as their makers state them, in billions: name or card of each model on the Hub.
@@ -30,7 +31,8 @@ def test_published_configs_have_the_parameters_that_their_makers_state():
 def test_the_table(capsys):
     assert main(["families"]) == 0
     text = capsys.readouterr().out
-    assert len(text.splitlines()) == 12 and "(3 KDA, 1 MLA) x 6, 2 KDA, 1 MLA" in text and "7:1" in text
+    assert len(text.splitlines()) == 32 and "(3 KDA, 1 MLA) x 6, 2 KDA, 1 MLA" in text and "7:1" in text
+    assert text in (ROOT / "README.md").read_text(encoding="utf-8")
     assert main(["families", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["family"]: row["cache_bytes_per_token"] for row in rows}["llama"] == 32 * 2 * 8 * 128 * 2

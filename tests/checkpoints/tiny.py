@@ -4,58 +4,14 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from reference.checkpoints.tiny import TINY, TINY_DELTA, TINY_VOCAB, tiny_fields
+
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
-VOCAB = 97
-BASE = {
-    "vocab_size": VOCAB,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 128,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": None,
-}
-DELTA = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 24}
-LATENT = {"kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 12, "v_head_dim": 20}
-KIMI = {
-    **LATENT,
-    "num_hidden_layers": 5,
-    "num_key_value_heads": 4,
-    "moe_intermediate_size": 24,
-    "num_experts": 8,
-    "num_experts_per_token": 2,
-    "linear_head_dim": 12,
-    "linear_num_heads": 3,
-    "num_expert_group": 2,
-    "topk_group": 1,
-}
-DEEPSEEK = {
-    **LATENT,
-    "num_key_value_heads": 4,
-    "moe_intermediate_size": 24,
-    "n_routed_experts": 8,
-    "num_experts_per_tok": 2,
-    "n_group": 4,
-    "topk_group": 2,
-    "q_lora_rank": 32,
-    "index_topk": 8,
-    "index_n_heads": 16,  # with few heads the ReLU leaves many scores at 0, and top-k breaks ties as it likes
-    "index_head_dim": 16,
-    "first_k_dense_replace": 1,
-}
+DELTA, VOCAB = TINY_DELTA, TINY_VOCAB
+MOE = {key: x for key, x in TINY["qwen3_next"].items() if not key.startswith("linear_")}
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 32}
-MOE = {
-    "num_experts": 8,
-    "num_experts_per_tok": 3,
-    "moe_intermediate_size": 24,
-    "shared_expert_intermediate_size": 32,
-}
 FACTORS = {
     f"{kind}_{end}_factor": value
     for kind, alpha in (("full_attn", 3.5), ("linear_attn", 2.5), ("mlp", 1.5))
@@ -75,9 +31,9 @@ VARIANTS = {
             "tie_word_embeddings": True,
         },
     ),
-    "qwen3": ("qwen3", {"num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 14}),
+    "qwen3": ("qwen3", {}),
     "qwen3, windows": ("qwen3", {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 2}),
-    "qwen3_next": ("qwen3_next", DELTA | MOE),
+    "qwen3_next": ("qwen3_next", {}),
     "qwen3_next, equal heads, some dense, odd sizes": (
         "qwen3_next",
         MOE
@@ -94,17 +50,17 @@ VARIANTS = {
             "attention_bias": True,
         },
     ),
-    "qwen3_5_text": ("qwen3_5_text", DELTA),
+    "qwen3_5_text": ("qwen3_5_text", {}),
     "qwen3_5_text, three values to a key, tied": (
         "qwen3_5_text",
         DELTA | {"linear_num_value_heads": 6, "tie_word_embeddings": True, "full_attention_interval": 2},
     ),
-    "kimi_linear": ("kimi_linear", KIMI),
+    "kimi_linear": ("kimi_linear", {}),
     "kimi_linear, query latent, two shared": (
         "kimi_linear",
-        KIMI | {"q_lora_rank": 20, "num_shared_experts": 2, "num_hidden_layers": 9, "moe_renormalize": False},
+        {"q_lora_rank": 20, "num_shared_experts": 2, "num_hidden_layers": 9, "moe_renormalize": False},
     ),
-    "minimax": ("minimax", {"num_local_experts": 4}),
+    "minimax": ("minimax", {}),
     "minimax, 7:1, scaled": (
         "minimax",
         FACTORS
@@ -115,16 +71,15 @@ VARIANTS = {
             "head_dim": 18,
         },
     ),
-    "minimax_m2": ("minimax_m2", {"num_local_experts": 8, "num_experts_per_tok": 2}),
+    "minimax_m2": ("minimax_m2", {}),
     "minimax_m2, half turned": (
         "minimax_m2",
         {"num_local_experts": 8, "num_experts_per_tok": 3, "rotary_dim": 10, "head_dim": 20, "num_attention_heads": 6},
     ),
-    "deepseek_v32": ("deepseek_v32", DEEPSEEK),
+    "deepseek_v32": ("deepseek_v32", {}),
     "deepseek_v32, yarn, two shared, no groups": (
         "deepseek_v32",
-        DEEPSEEK
-        | {
+        {
             "n_group": 1,
             "topk_group": 1,
             "n_shared_experts": 2,
@@ -133,8 +88,8 @@ VARIANTS = {
             "rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 0.7},
         },
     ),
-    "deepseek_v32, all read": ("deepseek_v32", DEEPSEEK | {"index_topk": 64}),
-    "gpt_oss": ("gpt_oss", {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8}),
+    "deepseek_v32, all read": ("deepseek_v32", {"index_topk": 64}),
+    "gpt_oss": ("gpt_oss", {}),
     "gpt_oss, yarn, clamped": (
         "gpt_oss",
         {
@@ -145,7 +100,7 @@ VARIANTS = {
             "rope_parameters": YARN | {"truncate": False},
         },
     ),
-    "olmo_hybrid": ("olmo_hybrid", DELTA | {"linear_num_key_heads": 4}),
+    "olmo_hybrid": ("olmo_hybrid", {}),
     "olmo_hybrid, no positions, beta below 1": (
         "olmo_hybrid",
         DELTA | {"linear_allow_neg_eigval": False, "rope_parameters": {"rope_type": "default", "rope_theta": None}},
@@ -157,11 +112,8 @@ PLAIN = [name for name, (kind, _) in VARIANTS.items() if name == kind]  # one of
 def build(variant, **more):
     """transformers' model, in eval mode, float32."""
     kind, fields = VARIANTS[variant]
-    fields = BASE | fields | more
-    if kind == "olmo_hybrid":
-        fields.pop("head_dim")
     torch.manual_seed(sorted(VARIANTS).index(variant))
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **fields)).eval()
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **tiny_fields(kind, **fields | more))).eval()
     return perturb(model)
 
 
