@@ -1,0 +1,164 @@
+"""Tasks: answers recomputed by plain Python from the rendered text, repeatable, difficulty as said, bad input named."""
+
+import pytest
+import torch
+
+from reference.tasks import (
+    NOT_ASKED,
+    AssociativeRecall,
+    Induction,
+    MultiHop,
+    MultiTurn,
+    Needle,
+    Overwriting,
+    Parity,
+    Permutations,
+    RecallAndParity,
+    SelectiveCopying,
+    Stream,
+    accuracy,
+    asked,
+)
+
+DRAWS = {
+    "recall": (AssociativeRecall(), {"pairs": 9}),
+    "overwriting": (Overwriting(), {"times": 5, "keys": 6}),
+    "stream": (Stream(), {"pairs": 40, "keys": 5}),
+    "needle": (Needle(), {"distractors": 20}),
+    "copying": (SelectiveCopying(), {"marked": 5, "noise": 17}),
+    "induction": (Induction(), {"length": 12}),
+    "multi_hop": (MultiHop(), {"hops": 3, "chains": 3}),
+    "multi_turn": (MultiTurn(), {"turns": 7, "questions": 6}),
+    "parity": (Parity(), {"length": 30}),
+    "permutations": (Permutations(3), {"length": 15}),
+    "swaps": (Permutations(5, swaps=True), {"length": 15}),
+    "two": (RecallAndParity(), {"pairs": 6, "length": 11}),
+}
+
+
+def draw(name, seed=0, batch_size=8):
+    task, difficulty = DRAWS[name]
+    return task, task.draw(batch_size, torch.Generator().manual_seed(seed), **difficulty)
+
+
+def key_value(words):
+    known, said = {}, []
+    for n, word in enumerate(words):
+        if word.startswith("v"):
+            known[words[n - 1]] = word
+        elif n + 1 == len(words) or not words[n + 1].startswith("v"):
+            said.append(known[word])
+    return said
+
+
+def copying(words):
+    return [word for word in words if word.startswith("t")]
+
+
+def induction(words):
+    return [words[words.index(words[-1]) + 1]]
+
+
+def multi_hop(words):
+    links = dict(zip(words[: words.index("?") : 2], words[1 : words.index("?") : 2], strict=True))
+    name = words[-1]
+    for _ in range(int(words[words.index("?") + 1][:-1])):
+        name = links[name]
+    return [name]
+
+
+def multi_turn(words):
+    now, then, turn, said, n = {}, {}, None, [], 0
+    while n < len(words):
+        if words[n].startswith("turn") and words[n + 2 : n + 3] and words[n + 2].startswith("v"):
+            turn = words[n]
+            n += 1
+        elif words[n].startswith("n") and words[n] != "now":
+            now[words[n]] = then[turn, words[n]] = words[n + 1]
+            n += 2
+        else:
+            said.append(now[words[n + 1]] if words[n] == "now" else then[words[n], words[n + 1]])
+            n += 2
+    return said
+
+
+def parity(words):
+    return [str(sum(map(int, words[: n + 1])) % 2) for n in range(len(words))]
+
+
+def permutations(words):
+    names, state, said = "abcde"[: len(words[0])], None, []
+    for word in words:
+        state = word if state is None else "".join(state[names.index(c)] for c in word)
+        said.append(state)
+    return said
+
+
+READERS = dict.fromkeys(("recall", "overwriting", "stream", "needle"), key_value)
+READERS |= {"copying": copying, "induction": induction, "multi_hop": multi_hop, "multi_turn": multi_turn}
+READERS |= {"parity": parity, "permutations": permutations, "swaps": permutations}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_answers_are_those_of_a_plain_reader(name):
+    task, questions = draw(name)
+    for ids, answers in zip(questions.ids, questions.answers, strict=True):
+        said = answers[answers != NOT_ASKED]
+        if name == "parity":
+            words = [str(int(x) - 3) for x in said]
+        elif name in ("permutations", "swaps"):
+            words = [task.render(x[None]) for x in said]
+        else:
+            words = task.render(said).split()
+        assert words == READERS[name](task.render(ids).split())
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_seed_repeats_itself_and_ids_are_in_the_vocabulary(name):
+    task, first = draw(name)
+    _, again = draw(name)
+    _, other = draw(name, seed=1)
+    assert torch.equal(first.ids, again.ids) and torch.equal(first.answers, again.answers)
+    assert not torch.equal(first.ids, other.ids)
+    assert first.ids.shape == first.answers.shape and len(first.ids) == 8
+    assert first.ids.min() >= 0 and first.ids.max() < task.vocab_size
+    assert asked(first).any(1).all() and first.answers[asked(first)].max() < task.vocab_size
+
+
+def test_two_tasks_are_half_and_half():
+    task, questions = draw("two")
+    assert [" " in task.render(row) and task.render(row).startswith("k") for row in questions.ids] == [True] * 4 + [
+        False
+    ] * 4
+    alone = task.draw(3, torch.Generator(), length=5)
+    assert alone.ids.min() > task.shift and alone.ids.shape == (3, 5)
+    with pytest.raises(ValueError, match="pairs, length: expected at least one"):
+        task.draw(3, torch.Generator())
+
+
+def test_accuracy_counts_questions_alone():
+    _, questions = draw("recall")
+    logits = torch.nn.functional.one_hot(questions.answers.clamp(min=0), 129).float()
+    assert accuracy(logits, questions) == 1.0
+    first = asked(questions).nonzero()[0]
+    logits[first[0], first[1]] = 0
+    logits[first[0], first[1], 0] = 1
+    assert accuracy(logits, questions) == pytest.approx(1 - 1 / asked(questions).sum().item())
+
+
+@pytest.mark.parametrize(
+    "call,message",
+    [
+        (lambda r: AssociativeRecall(4).draw(2, r, pairs=5), "pairs: expected a whole number 1 to 4, got 5"),
+        (lambda r: Overwriting().draw(2, r, times=0), "times: expected a whole number >= 1, got 0"),
+        (lambda r: Stream().draw(2, r, pairs=3), "pairs: expected a whole number >= 4, got 3"),
+        (lambda r: Needle(8).draw(2, r, distractors=8), "distractors: expected a whole number 0 to 7, got 8"),
+        (lambda r: MultiHop(max_hops=2).draw(2, r, hops=3), "hops: expected a whole number 1 to 2, got 3"),
+        (lambda r: MultiTurn().draw(2, r, turns=17), "turns: expected a whole number 1 to 16, got 17"),
+        (lambda r: Parity().draw(2, r, length=True), "length: expected a whole number >= 1, got True"),
+        (lambda r: Permutations(6), "n: expected a whole number 2 to 5, got 6"),
+    ],
+)
+def test_bad_difficulty_is_named(call, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        call(torch.Generator())
