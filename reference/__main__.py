@@ -13,6 +13,7 @@ from typing import List, Optional  # noqa: UP035  (old Pythons must get as far a
 COMMANDS = {
     "train": "train a hybrid model on text; killed at any moment, it goes on where it was",
     "generate": "continue a text with a trained model",
+    "cost": "what a published model needs at a context: memory, flops, bytes moved",
     "families": "the published models that load: mixers, ratio, parameters, bytes per token",
     "vectors": "write or check conformance vectors for ports of the operators",
     "experiment": "run an experiment of the book again",
@@ -20,7 +21,11 @@ COMMANDS = {
     "doctor": "say in words whether this machine is ready for the book",
 }
 
-MODULES = {"experiment": "experiments", "generate": "write"}  # where a command's module has another name
+MODULES = {
+    "cost": "ledger",
+    "experiment": "experiments",
+    "generate": "write",
+}  # where a command's module has another name
 
 
 def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045

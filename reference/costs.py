@@ -1,12 +1,16 @@
 """What a configuration costs before it is built: parameters, and bytes of cache at any length."""
 
+from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 
-from reference.config import HybridConfig
+from reference.config import SOFTMAX, HybridConfig
 from reference.model import HybridLM
 
+CHUNK = 64  # tokens of a chunk of the linear operators
+GROWING = ("full_attention", "latent_attention", "indexed_attention")
 STATE_BYTES = 4  # recurrent states are float32 whatever the model's dtype
 
 
@@ -17,8 +21,9 @@ class Parameters(NamedTuple):
     active: int
 
 
+@lru_cache(maxsize=64)
 def count_parameters(config: HybridConfig) -> Parameters:
-    """Counted on a model without memory (device "meta")."""
+    """Counted on a model without memory (device "meta"), once for each config."""
     with torch.device("meta"):
         model = HybridLM(config)
     total = sum(p.numel() for p in model.parameters())
@@ -76,3 +81,112 @@ def _bytes(n: int) -> str:
             return f"{n:,.4g} {unit}"
         n /= 1024
     return f"{n:,.4g} GiB"
+
+
+class Work(NamedTuple):
+    """What one token costs in one layer, or in the whole model. flops: two per multiply-add. Bytes are what has to come
+    from memory and go back to it: weights are shared by all texts of a batch, state and cache belong to one text."""
+
+    flops: float
+    weight_bytes: float
+    state_bytes: float
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def mixing_flops(config: HybridConfig, layer: int, position: int, *, chunked: bool) -> float:
+    """Flops of the operator alone for the token at `position` (0 is the first): no projections.
+
+    Softmax: 4 H D per token in sight (scores, and the sum of values). Latent layers: written out in prefill
+    (chunked), on the latents in decoding. An indexer adds 2 HI DI per token, its attention reads index_topk at most.
+    Linear layers: token by token 7 Dk Dv a head (decay, error, write, read); chunked 6 Dk Dv and what the tokens of a
+    chunk of C have to do with each other, 4 C Dk + 3 C Dv. Without an erase the error and half of the latter fall away.
+    """
+    kind, seen = config.layer_types[layer], position + 1
+    heads = config.num_attention_heads
+    if kind == "sliding_attention":
+        seen = min(seen, config.sliding_window)
+    if kind in ("full_attention", "sliding_attention"):
+        return 4 * heads * config.head_dim * seen
+    if kind in ("latent_attention", "indexed_attention"):
+        return _latent_flops(config, seen, sparse=kind == "indexed_attention", chunked=chunked)
+    if kind == "lightning_attention":
+        Dk = Dv = config.head_dim
+    else:
+        heads, Dk = config.linear_num_value_heads, config.linear_key_head_dim
+        Dv = Dk if kind == "kda" else config.linear_value_head_dim
+    erases = kind != "lightning_attention"
+    if chunked:
+        within = CHUNK * ((4 if erases else 2) * Dk + (3 if erases else 2) * Dv)
+        return heads * ((6 if erases else 4) * Dk * Dv + within)
+    return heads * (7 if erases else 5) * Dk * Dv
+
+
+def _latent_flops(config: HybridConfig, seen: int, *, sparse: bool, chunked: bool) -> float:
+    heads, rank, rope = config.num_attention_heads, config.kv_lora_rank, config.qk_rope_head_dim
+    read = min(seen, config.index_topk) if sparse else seen
+    indexing = 2 * config.index_n_heads * config.index_head_dim * seen if sparse else 0
+    if chunked and read == seen:
+        return indexing + 2 * heads * read * (config.qk_nope_head_dim + rope + config.v_head_dim)
+    absorbed = 2 * heads * rank * (config.qk_nope_head_dim + config.v_head_dim)
+    return indexing + absorbed + 2 * heads * read * (2 * rank + rope)
+
+
+def decode_work(config: HybridConfig, position: int, *, element_bytes: int = 2) -> Work:
+    """One token behind `position` others. Every active weight is read once; softmax layers read their cache, linear
+    layers read and write their state. Embeddings are a lookup: the table is not read, lm_head is."""
+    weights = _matrix_parameters(config)
+    work = Work(2.0 * weights, float(element_bytes * weights), 0.0)
+    for layer, kind in enumerate(config.layer_types):
+        kept = layer_cache_bytes(config, layer, position, element_bytes=element_bytes)
+        if kind == "indexed_attention":  # all index keys, and the latents of the chosen
+            index = config.index_head_dim * position * element_bytes
+            chosen = min(position, config.index_topk) / max(position, 1)
+            moved = index + (kept - index) * chosen
+        else:
+            moved = kept if kind in SOFTMAX else 2 * kept
+        work += Work(mixing_flops(config, layer, position, chunked=False), 0.0, moved)
+    return work
+
+
+def prefill_flops(config: HybridConfig, tokens: int) -> float:
+    """A prompt of so many tokens, logits for the last one alone."""
+    head = config.hidden_size * config.vocab_size
+    flops = 2.0 * (_matrix_parameters(config) - head) * tokens + 2.0 * head
+    for layer, kind in enumerate(config.layer_types):
+        if kind in SOFTMAX:  # grows with the position, in pieces that are straight lines: exact at their ends
+            edges = sorted({0, tokens - 1, *(x for x in _bends(config) if 0 < x < tokens - 1)})
+            for begin, end in pairwise(edges):
+                ends = [mixing_flops(config, layer, x, chunked=True) for x in (begin, end)]
+                flops += (end - begin) * sum(ends) / 2
+            flops += mixing_flops(config, layer, tokens - 1, chunked=True) / 2
+            flops += mixing_flops(config, layer, 0, chunked=True) / 2
+        else:
+            flops += tokens * mixing_flops(config, layer, 0, chunked=True)
+    return flops
+
+
+def _bends(config: HybridConfig) -> list[int]:
+    window, top_k = config.sliding_window or 0, config.index_topk
+    return [window - 1, top_k - 1, top_k]
+
+
+def _matrix_parameters(config: HybridConfig) -> int:
+    """Weights that a token is multiplied with: active ones, without the embedding's table unless it is the head too."""
+    active = count_parameters(config).active
+    return active if config.tie_word_embeddings else active - config.vocab_size * config.hidden_size
+
+
+def crossover_tokens(config: HybridConfig, *, element_bytes: int = 2) -> dict[str, int]:
+    """From how many tokens on each kind of linear layer holds less than a softmax layer of the same model: state and
+    convolution's tail over the softmax layer's bytes per token. Empty if the model lacks either."""
+    softmax = next((n for n, kind in enumerate(config.layer_types) if kind in GROWING), None)
+    if softmax is None:
+        return {}
+    growth = layer_cache_bytes(config, softmax, 1, element_bytes=element_bytes)
+    found = {}
+    for n, kind in enumerate(config.layer_types):
+        if kind not in SOFTMAX:
+            found[kind] = layer_cache_bytes(config, n, 1, element_bytes=element_bytes) // growth + 1
+    return found

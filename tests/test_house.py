@@ -34,6 +34,7 @@ RANKS = {
     "train": 9,
     "costs": 6,
     "families": 7,
+    "ledger": 7,
     "tasks": 5,
     "corpus": 5,
     "data": 6,

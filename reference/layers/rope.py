@@ -74,29 +74,28 @@ def _grown(factor: float, by: float = 1.0) -> float:
     return 1.0 if factor <= 1 else 0.1 * by * math.log(factor) + 1.0
 
 
-def rope_frequencies(
-    dim: int, theta: float = 10_000.0, scaling: RopeScaling | None = None, *, length: int | None = None
-) -> Tensor:
-    """Angle per token of each of the dim / 2 pairs, theta^(-2i/dim) before any scaling: float32 [dim / 2].
-
-    length: tokens of the text, which only "dynamic" looks at. Source: Su et al. 2021; RopeScaling names the others'.
-    """
+def rope_frequencies(dim: int, theta: float = 10_000.0) -> Tensor:
+    """Angle per token of each of the dim / 2 pairs, theta^(-2i/dim): float32 [dim / 2]. Source: Su et al. 2021."""
     if dim < 2 or dim % 2:
         raise ValueError(f"dim: rotary positions turn pairs of channels, expected an even number >= 2, got {dim}")
     if theta <= 0:
         raise ValueError(f"theta: expected a positive base, got {theta}")
-    kind = "default" if scaling is None else scaling.rope_type
-    if kind == "dynamic":
+    return theta ** (-torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+
+
+def scaled_frequencies(dim: int, theta: float, scaling: RopeScaling, *, length: int | None = None) -> Tensor:
+    """rope_frequencies, changed as `scaling` says: float32 [dim / 2]. length: tokens of the text, for "dynamic"."""
+    if scaling.rope_type == "dynamic":
         longest = max(length or 0, scaling.max_position_embeddings)
         ratio = scaling.factor * longest / scaling.max_position_embeddings - (scaling.factor - 1)
         theta = theta * ratio ** (dim / (dim - 2))
-    plain = theta ** (-torch.arange(0, dim, 2, dtype=torch.float32, device="cpu") / dim)
-    if kind == "linear":
+    plain = rope_frequencies(dim, theta)
+    if scaling.rope_type == "linear":
         return plain / scaling.factor
-    if kind == "yarn":
+    if scaling.rope_type == "yarn":
         stretched = _ramp(dim, theta, scaling)
         return plain * (1 - stretched) + plain / scaling.factor * stretched
-    if kind == "llama3":
+    if scaling.rope_type == "llama3":
         turns = scaling.original_max_position_embeddings * plain / (2 * math.pi)  # in a text of pretraining's length
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
         kept = ((turns - low) / (high - low)).clamp(0, 1)
@@ -116,7 +115,7 @@ def _ramp(dim: int, theta: float, scaling: RopeScaling) -> Tensor:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dim - 1)
     high = high + 0.001 if low == high else high
-    return ((torch.arange(dim // 2, dtype=torch.float32, device="cpu") - low) / (high - low)).clamp(0, 1)
+    return ((torch.arange(dim // 2, dtype=torch.float32) - low) / (high - low)).clamp(0, 1)
 
 
 def apply_rope(
@@ -156,18 +155,24 @@ class Rotary(nn.Module):
         super().__init__()
         self.dim, self.theta, self.interleaved, self.scaling = dim, theta, interleaved, scaling
         self.magnitude = 1.0 if scaling is None else scaling.magnitude
-        self.register_buffer("frequencies", rope_frequencies(dim, theta, scaling), persistent=False)
+        self.register_buffer("frequencies", self._fresh(), persistent=False)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         frequencies = self.frequencies
         if self.scaling is not None and self.scaling.rope_type == "dynamic":
             length = int(positions.max()) + 1
-            frequencies = rope_frequencies(self.dim, self.theta, self.scaling, length=length)
+            frequencies = scaled_frequencies(self.dim, self.theta, self.scaling, length=length)
         return apply_rope(x, positions, frequencies, interleaved=self.interleaved, magnitude=self.magnitude)
 
     def reset_buffers(self, device: torch.device | str) -> None:
         """The buffers anew, in float32, on device: for a model whose weights are put in place one by one."""
-        self.frequencies = rope_frequencies(self.dim, self.theta, self.scaling).to(device)
+        self.frequencies = self._fresh().to(device)
+
+    def _fresh(self) -> Tensor:
+        with torch.device("cpu"):  # a model that is built without memory has its angles all the same
+            if self.scaling is None:
+                return rope_frequencies(self.dim, self.theta)
+            return scaled_frequencies(self.dim, self.theta, self.scaling)
 
     def _apply(self, fn, recurse=True):
         super()._apply(fn, recurse)  # module.to(torch.bfloat16) would round the angles of far tokens by whole turns

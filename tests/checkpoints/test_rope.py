@@ -9,7 +9,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 import reference
 from reference.checkpoints.tiny import BASE
-from reference.layers.rope import RopeScaling, rope_frequencies
+from reference.layers.rope import RopeScaling, scaled_frequencies
 from tests.checkpoints.tiny import build, difference, some_ids
 
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 24}
@@ -45,7 +45,7 @@ def test_frequencies(kind, head_dim):
     scaling = RopeScaling(rope_type=name, **KINDS[kind], **extra)
     for length in (None, 60, 128, 200, 1000):
         wanted, magnitude = ROPE_INIT_FUNCTIONS[name](config, seq_len=length)
-        got = rope_frequencies(head_dim, 500_000.0, scaling, length=length)
+        got = scaled_frequencies(head_dim, 500_000.0, scaling, length=length)
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=0)
         assert scaling.magnitude == pytest.approx(magnitude)
 
