@@ -1,0 +1,133 @@
+"""The command line of the experiments that train nothing: seeds, a bar, results kept seed by seed, one JSON line.
+
+The record, as it is written:
+  experiment, config, machine, seconds
+  runs      one per seed: {"seed": ..., "seconds": ..., "found": {model: {...: number or list}}}
+  summary   found over the seeds: at each number or list {"mean": ..., "low": ..., "high": ...}
+Keys hold no dots, so that a path into the file can be written with dots.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from reference.bench.measure import describe_machine
+from reference.files import write_text
+from reference.manifest import ROOT
+
+
+class Untrained(NamedTuple):
+    """One experiment: measure(seed, settings, bar) -> {model: nested dicts whose leaves are numbers or lists of them}.
+
+    steps(settings) is the number of ticks that measure gives the bar; table(record) is what a reader sees.
+    """
+
+    name: str
+    about: str
+    settings: dict
+    quick: dict
+    measure: Callable[[int, dict, tqdm], dict]
+    steps: Callable[[dict], int]
+    table: Callable[[dict], str]
+    seeds: int = 3
+
+
+def run_untrained(experiment: Untrained, argv: list[str]) -> int:
+    """`python -m reference experiment NAME`. Settings that make no sense end with a message that names the option."""
+    name = experiment.name
+    parser = argparse.ArgumentParser(prog=f"python -m reference experiment {name}", description=f"{experiment.about}.")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, at most 3 minutes a seed")
+    parser.add_argument("--seeds", type=int, help=f"default {experiment.seeds}, with --quick 1")
+    parser.add_argument("--json", action="store_true", help="the last line is a JSON object with the metrics")
+    parser.add_argument("--out", type=Path, help=f"default figures/data/{name}.json; with --quick nothing is kept")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1: the tensors are small)")
+    chosen = parser.parse_args(argv)
+    seeds = (1 if chosen.quick else experiment.seeds) if chosen.seeds is None else chosen.seeds
+    for option, value in (("--seeds", seeds), ("--threads", chosen.threads)):
+        if value < 1:
+            parser.error(f"{option}: expected a number >= 1, got {value}")
+    if chosen.out is not None and chosen.out.is_dir():
+        parser.error(f"--out: expected a file, {chosen.out} is a folder")
+    settings = experiment.settings | experiment.quick if chosen.quick else experiment.settings
+    out = chosen.out if chosen.quick or chosen.out is not None else ROOT / "figures" / "data" / f"{name}.json"
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(chosen.threads)
+    try:
+        record = run_seeds(experiment, settings, seeds, out)
+    except ValueError as error:
+        parser.error(str(error))
+    finally:
+        torch.set_num_threads(threads_before)
+    print(experiment.table(record))
+    if chosen.json:
+        metrics = over_seeds([run["found"] for run in record["runs"]])
+        print(json.dumps({"experiment": name, "quick": chosen.quick, "seeds": seeds, "metrics": metrics}))
+    return 0
+
+
+def run_seeds(experiment: Untrained, settings: dict, seeds: int, out: Path | None = None) -> dict:
+    """The record of seeds 0, 1, ...; what `out` holds already is not run again. ValueError if it holds other settings."""
+    config, runs = json.loads(json.dumps(settings)), []
+    if out is not None and out.exists():
+        kept = json.loads(out.read_text(encoding="utf-8"))
+        if kept.get("config") != config:
+            raise ValueError(f"out: {out} holds runs of another configuration; give another file, or remove it")
+        runs = [run for run in kept["runs"] if run["seed"] < seeds]
+    todo = [seed for seed in range(seeds) if seed not in {run["seed"] for run in runs}]
+    record = _record(experiment, config, runs) if runs else {}
+    total = len(todo) * experiment.steps(settings)
+    with tqdm(total=total, desc=experiment.name, ascii=True, mininterval=1, delay=5) as bar:
+        for seed in todo:
+            began = time.perf_counter()
+            found = rounded(experiment.measure(seed, settings, bar))
+            runs.append({"seed": seed, "seconds": round(time.perf_counter() - began, 1), "found": found})
+            runs.sort(key=lambda run: run["seed"])
+            record = _record(experiment, config, runs)
+            if out is not None:
+                write_text(out, json.dumps(record) + "\n")
+    return record
+
+
+def _record(experiment: Untrained, config: dict, runs: list[dict]) -> dict:
+    about = {"experiment": experiment.name, "config": config, "machine": describe_machine("cpu")}
+    about["seconds"] = round(sum(run["seconds"] for run in runs), 1)
+    return about | {"summary": summary_over_seeds(over_seeds([run["found"] for run in runs])), "runs": runs}
+
+
+def over_seeds(found: list) -> object:
+    """Nested dicts of one shape, one per seed -> one such dict; each leaf is the list of the seeds' leaves."""
+    if isinstance(found[0], dict):
+        return {key: over_seeds([x[key] for x in found]) for key in found[0]}
+    return found
+
+
+def summary_over_seeds(found: object) -> object:
+    """What over_seeds gave, with {"mean", "low", "high"} in place of each list; element by element if leaves are lists."""
+    if isinstance(found, dict):
+        return {key: summary_over_seeds(x) for key, x in found.items()}
+    if isinstance(found[0], list):
+        parts = [summary_over_seeds(list(x)) for x in zip(*found, strict=True)]
+        return {key: [part[key] for part in parts] for key in ("mean", "low", "high")}
+    return {"mean": rounded(sum(found) / len(found)), "low": min(found), "high": max(found)}
+
+
+def rounded(x: object, digits: int = 4) -> object:
+    """Every float in nested dicts and lists, to so many significant digits."""
+    if isinstance(x, dict):
+        return {key: rounded(y, digits) for key, y in x.items()}
+    if isinstance(x, list | tuple):
+        return [rounded(y, digits) for y in x]
+    return float(f"{x:.{digits}g}") if isinstance(x, float) else x
+
+
+def markdown_table(head: list[str], rows: list[list[object]]) -> str:
+    """A table; floats with three significant digits."""
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[f"{x:.3g}" if isinstance(x, float) else str(x) for x in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
