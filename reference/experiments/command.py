@@ -72,7 +72,7 @@ def run_untrained(experiment: Untrained, argv: list[str]) -> int:
 
 
 def run_seeds(experiment: Untrained, settings: dict, seeds: int, out: Path | None = None) -> dict:
-    """The record of seeds 0, 1, ...; what `out` holds already is not run again. ValueError if it holds other settings."""
+    """The record of seeds 0, 1, ...; those that `out` holds are not run again. ValueError if it has other settings."""
     config, runs = json.loads(json.dumps(settings)), []
     if out is not None and out.exists():
         kept = json.loads(out.read_text(encoding="utf-8"))
@@ -108,7 +108,7 @@ def over_seeds(found: list) -> object:
 
 
 def summary_over_seeds(found: object) -> object:
-    """What over_seeds gave, with {"mean", "low", "high"} in place of each list; element by element if leaves are lists."""
+    """over_seeds' dict with {"mean", "low", "high"} in place of each list, element by element if leaves are lists."""
     if isinstance(found, dict):
         return {key: summary_over_seeds(x) for key, x in found.items()}
     if isinstance(found[0], list):
