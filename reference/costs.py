@@ -1,4 +1,4 @@
-"""What a configuration costs before it is built: parameters, and bytes of cache at any length."""
+"""What a configuration costs before it is built: parameters, bytes of cache, and the work of a token."""
 
 from functools import lru_cache
 from itertools import pairwise
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from reference.block import build_mixer
 from reference.config import SOFTMAX, HybridConfig
 from reference.model import HybridLM
 
@@ -84,8 +85,9 @@ def _bytes(n: int) -> str:
 
 
 class Work(NamedTuple):
-    """What one token costs in one layer, or in the whole model. flops: two per multiply-add. Bytes are what has to come
-    from memory and go back to it: weights are shared by all texts of a batch, state and cache belong to one text."""
+    """What one token costs in one layer, or in the whole model. flops: two per multiply-add of a product; what is done
+    number by number (norms, gates, exponentials) is left out. Bytes are what has to come from memory and go back to
+    it at least: weights are shared by all texts of a batch, state and cache belong to one text."""
 
     flops: float
     weight_bytes: float
@@ -95,58 +97,87 @@ class Work(NamedTuple):
         return Work(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+def mixer_parameters(config: HybridConfig, layer: int) -> int:
+    """Weights of one layer's sequence mixer: projections, convolution, gates, norms."""
+    return _mixer_parameters(config, config.layer_types.index(config.layer_types[layer]))  # equal in layers of a kind
+
+
+@lru_cache(maxsize=256)
+def _mixer_parameters(config: HybridConfig, layer: int) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in build_mixer(config, layer).parameters())
+
+
 def mixing_flops(config: HybridConfig, layer: int, position: int, *, chunked: bool) -> float:
     """Flops of the operator alone for the token at `position` (0 is the first): no projections.
 
     Softmax: 4 H D per token in sight (scores, and the sum of values). Latent layers: written out in prefill
-    (chunked), on the latents in decoding. An indexer adds 2 HI DI per token, its attention reads index_topk at most.
-    Linear layers: token by token 7 Dk Dv a head (decay, error, write, read); chunked 6 Dk Dv and what the tokens of a
-    chunk of C have to do with each other, 4 C Dk + 3 C Dv. Without an erase the error and half of the latter fall away.
+    (chunked), on the latents in decoding; the matrices that change sides there are projections. An indexer adds
+    2 HI (DI + 1) per token, its attention reads index_topk at most.
+    Linear layers: 6 Dk Dv a head (error, write, read), 4 without an erase. In chunks of C tokens these have to do with
+    each other as well: 4 C (Dk + Dv) and the triangular system's C^2; half of it and no system without an erase.
+    KDA's pairs are halved by construction, C Dk for each of its two matrices of scores. Chapter 11.
     """
     kind, seen = config.layer_types[layer], position + 1
     heads = config.num_attention_heads
     if kind == "sliding_attention":
         seen = min(seen, config.sliding_window)
     if kind in ("full_attention", "sliding_attention"):
-        return 4 * heads * config.head_dim * seen
+        return 4 * heads * config.head_dim * seen  # (11.1)
     if kind in ("latent_attention", "indexed_attention"):
         return _latent_flops(config, seen, sparse=kind == "indexed_attention", chunked=chunked)
-    if kind == "lightning_attention":
-        Dk = Dv = config.head_dim
-    else:
-        heads, Dk = config.linear_num_value_heads, config.linear_key_head_dim
-        Dv = Dk if kind == "kda" else config.linear_value_head_dim
+    heads, Dk, Dv = _linear_sizes(config, kind)
     erases = kind != "lightning_attention"
-    if chunked:
-        within = CHUNK * ((4 if erases else 2) * Dk + (3 if erases else 2) * Dv)
-        return heads * ((6 if erases else 4) * Dk * Dv + within)
-    return heads * (7 if erases else 5) * Dk * Dv
+    token = (6 if erases else 4) * Dk * Dv  # (11.2)
+    if not chunked:
+        return heads * token
+    pairs = CHUNK * ((2 if kind == "kda" else 4) * Dk + 4 * Dv)
+    return heads * (token + (pairs + CHUNK**2 if erases else pairs / 2))  # (11.3)
+
+
+def _linear_sizes(config: HybridConfig, kind: str) -> tuple[int, int, int]:
+    """Value heads, Dk, Dv."""
+    if kind == "lightning_attention":
+        return config.num_attention_heads, config.head_dim, config.head_dim
+    Dv = config.linear_key_head_dim if kind == "kda" else config.linear_value_head_dim
+    return config.linear_num_value_heads, config.linear_key_head_dim, Dv
 
 
 def _latent_flops(config: HybridConfig, seen: int, *, sparse: bool, chunked: bool) -> float:
     heads, rank, rope = config.num_attention_heads, config.kv_lora_rank, config.qk_rope_head_dim
     read = min(seen, config.index_topk) if sparse else seen
-    indexing = 2 * config.index_n_heads * config.index_head_dim * seen if sparse else 0
+    indexing = 2 * config.index_n_heads * (config.index_head_dim + 1) * seen if sparse else 0
     if chunked and read == seen:
         return indexing + 2 * heads * read * (config.qk_nope_head_dim + rope + config.v_head_dim)
-    absorbed = 2 * heads * rank * (config.qk_nope_head_dim + config.v_head_dim)
-    return indexing + absorbed + 2 * heads * read * (2 * rank + rope)
+    return indexing + 2 * heads * read * (2 * rank + rope)
+
+
+def layer_decode_work(config: HybridConfig, layer: int, position: int, *, element_bytes: int = 2) -> Work:
+    """The mixer of one layer, for one token behind `position` others: its weights are read once; softmax layers read
+    what they keep and add a token to it, linear layers read their state and write it back."""
+    weights = mixer_parameters(config, layer)
+    flops = 2 * weights + mixing_flops(config, layer, position, chunked=False)
+    kind = config.layer_types[layer]
+    kept, held = (layer_cache_bytes(config, layer, n, element_bytes=element_bytes) for n in (position, position + 1))
+    if kind == "indexed_attention":  # all index keys, and the latents of the chosen
+        index = config.index_head_dim * (position + 1) * element_bytes
+        moved = index + (held - index) * min(position + 1, config.index_topk) / (position + 1)
+    elif kind in SOFTMAX:
+        moved = kept + layer_cache_bytes(config, layer, 1, element_bytes=element_bytes)
+    else:
+        moved = 2 * held
+    return Work(flops, element_bytes * weights, moved)
 
 
 def decode_work(config: HybridConfig, position: int, *, element_bytes: int = 2) -> Work:
-    """One token behind `position` others. Every active weight is read once; softmax layers read their cache, linear
-    layers read and write their state. Embeddings are a lookup: the table is not read, lm_head is."""
+    """One token behind `position` others, in the whole model. Every active weight is read once. Embeddings are a
+    lookup: the table is not read, lm_head is."""
     weights = _matrix_parameters(config)
     work = Work(2.0 * weights, float(element_bytes * weights), 0.0)
-    for layer, kind in enumerate(config.layer_types):
-        kept = layer_cache_bytes(config, layer, position, element_bytes=element_bytes)
-        if kind == "indexed_attention":  # all index keys, and the latents of the chosen
-            index = config.index_head_dim * position * element_bytes
-            chosen = min(position, config.index_topk) / max(position, 1)
-            moved = index + (kept - index) * chosen
-        else:
-            moved = kept if kind in SOFTMAX else 2 * kept
-        work += Work(mixing_flops(config, layer, position, chunked=False), 0.0, moved)
+    for kind in dict.fromkeys(config.layer_types):
+        layer, count = config.layer_types.index(kind), config.layer_types.count(kind)
+        moved = layer_decode_work(config, layer, position, element_bytes=element_bytes).state_bytes
+        work += Work(count * mixing_flops(config, layer, position, chunked=False), 0.0, count * moved)
     return work
 
 
@@ -154,17 +185,18 @@ def prefill_flops(config: HybridConfig, tokens: int) -> float:
     """A prompt of so many tokens, logits for the last one alone."""
     head = config.hidden_size * config.vocab_size
     flops = 2.0 * (_matrix_parameters(config) - head) * tokens + 2.0 * head
-    for layer, kind in enumerate(config.layer_types):
-        if kind in SOFTMAX:  # grows with the position, in pieces that are straight lines: exact at their ends
-            edges = sorted({0, tokens - 1, *(x for x in _bends(config) if 0 < x < tokens - 1)})
-            for begin, end in pairwise(edges):
-                ends = [mixing_flops(config, layer, x, chunked=True) for x in (begin, end)]
-                flops += (end - begin) * sum(ends) / 2
-            flops += mixing_flops(config, layer, tokens - 1, chunked=True) / 2
-            flops += mixing_flops(config, layer, 0, chunked=True) / 2
-        else:
-            flops += tokens * mixing_flops(config, layer, 0, chunked=True)
-    return flops
+    return flops + sum(prompt_mixing_flops(config, layer, tokens) for layer in range(config.num_hidden_layers))
+
+
+def prompt_mixing_flops(config: HybridConfig, layer: int, tokens: int) -> float:
+    """mixing_flops summed over the tokens of a prompt: one layer's operator, without projections."""
+    if config.layer_types[layer] not in SOFTMAX:
+        return tokens * mixing_flops(config, layer, 0, chunked=True)
+    # grows with the position, in pieces that are straight lines: exact at their ends
+    edges = sorted({0, tokens - 1, *(x for x in _bends(config) if 0 < x < tokens - 1)})
+    at = {x: mixing_flops(config, layer, x, chunked=True) for x in edges}
+    inner = sum((end - begin) * (at[begin] + at[end]) / 2 for begin, end in pairwise(edges))
+    return inner + (at[0] + at[tokens - 1]) / 2
 
 
 def _bends(config: HybridConfig) -> list[int]:
