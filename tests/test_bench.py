@@ -7,6 +7,7 @@ import time
 import pytest
 
 from reference.bench import main
+from reference.bench.ledger import exponent, overtakes
 from reference.bench.measure import peak_resident_bytes, repeated_work, side_by_side
 from reference.bench.ops import D, multiply_adds
 
@@ -69,12 +70,34 @@ def test_the_model_bench_prints_ratios(tmp_path, capsys):
     assert all(entry["ratio"] > 0 for entry in record["table"].values())
 
 
+def test_exponents_and_crossovers_are_those_of_known_lines():
+    lengths = [10, 100, 1000, 10_000]
+    assert exponent(lengths, [3 * n**1.5 for n in lengths]) == pytest.approx(1.5)
+    assert overtakes(lengths, lengths, [300] * 4) == pytest.approx(300)
+    assert overtakes(lengths, lengths, [20_000] * 4) is None
+    assert overtakes(lengths, lengths, [1] * 4) == 10  # there or earlier
+
+
+def test_the_ledger_bench_sets_formulas_beside_measurements(tmp_path, capsys):
+    assert main(["ledger", "--quick", "--out", str(tmp_path)]) == 0
+    assert "| mixer | flops, prefill |" in capsys.readouterr().out
+    record = json.loads((tmp_path / "bench_ledger.json").read_text())
+    assert record["quick"] and record["rounds"] == 2
+    assert all(formula == held for formula, held in (row["held_bytes"] for row in record["count"].values()))
+    softmax = record["peak"]["softmax"]
+    assert softmax["measured"] == pytest.approx(softmax["new_state"], rel=0.1)
+    for key, regime in record["time"].items():
+        assert all(len(row["seconds"]) == len(regime["lengths"]) == 3 for row in regime["mixers"].values())
+        assert set(record["crossover"][key]) == {"softmax", "softmax, 2 key heads"}
+
+
 @pytest.mark.parametrize(
     "argv, message",
     [
         (["speed"], "invalid choice: 'speed'"),
         (["ops", "--threads", "0"], "--threads: expected a number >= 1, got 0"),
         (["ops", "--out", __file__], "is a file, expected a folder"),
+        (["ledger", "--rounds", "0"], "--rounds: expected a number >= 1, got 0"),
         (["transformers", "--threads", "-1"], "--threads: expected a number >= 1"),
     ],
 )

@@ -62,7 +62,11 @@ def count_mixers(tokens: int, width: int = WIDTH) -> dict[str, dict[str, list]]:
     for name in NAMES:
         config, mixer = random_mixer(name, width)
         x, state, weights = torch.randn(1, tokens, width), filled_state(config, tokens), mixer_parameters(config, 0)
-        step, alone, after = layer_decode_work(config, 0, tokens, element_bytes=BYTES), operator_step(name, tokens), []
+        step, alone, after = (
+            layer_decode_work(config, 0, tokens, element_bytes=BYTES),
+            operator_step(name, tokens, width=width),
+            [],
+        )
         prompt = count_flops(lambda mixer=mixer, x=x, after=after: after.append(mixer(x)[1]))
         decode = count_flops(lambda mixer=mixer, x=x, state=state: mixer(x[:, :1], state))
         with Traffic() as layer:
@@ -197,7 +201,7 @@ def crossings(regime: Regime, seconds: dict[str, list[list[float]]]) -> dict[str
     return found
 
 
-def summary_lines(record: dict) -> list[str]:
+def ledger_lines(record: dict) -> list[str]:
     keys = {"prefill_flops": "flops, prefill", "decode_flops": "flops, decode", "held_bytes": "bytes held"}
     keys |= {"layer_bytes": "touched by a layer's step", "operator_bytes": "by the operator's"}
     lines = ["count over formula", "", f"| mixer | {' | '.join(keys.values())} |", "|---" * (1 + len(keys)) + "|"]
@@ -236,7 +240,7 @@ def main(argv: list[str]) -> int:
         short = regime._replace(lengths=regime.lengths[:3]) if chosen.quick else regime
         seconds = time_regime(short, rounds)
         record["time"][key], record["crossover"][key] = summarize(short, seconds), crossings(short, seconds)
-    print("\n".join(summary_lines(record)))
+    print("\n".join(ledger_lines(record)))
     if chosen.out is not None:
         write_text(chosen.out / "bench_ledger.json", as_json(record))
     return 0
