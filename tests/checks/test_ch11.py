@@ -1,0 +1,86 @@
+"""The checks of chapter 11 accept right answers and name what is wrong with wrong ones."""
+
+import numpy as np
+import pytest
+
+from reference.checks import verdict
+
+
+def said(capsys, number, answer) -> str:
+    verdict(number, answer)
+    return capsys.readouterr().out
+
+
+def cross(HV, Dk, Dv, HK, D, b, bS, tail):
+    return (HV * Dk * Dv * bS + tail) / (2 * HK * D * b)
+
+
+def shared(W, cache, state, B):
+    return W / B + cache + 2 * state
+
+
+def fit(n, t, k):
+    return np.polyfit(np.log(n[-k:]), np.log(t[-k:]), 1)[0]
+
+
+def fits(memory, weights, n, growth, state):
+    return max((memory - weights) // (n * growth + state), 0)
+
+
+RIGHT = {
+    "11.1": cross,
+    "11.2": shared,
+    "11.3": fit,
+    "11.4": fits,
+    "11.5": lambda core, index, k: core * k / (core - index),
+    "11.6": "b",
+}
+
+WRONG = [
+    ("11.1", lambda *a: 2 * cross(*a), "keys *and* values"),
+    ("11.1", lambda HV, Dk, Dv, HK, D, b, bS, tail: cross(HV, Dk, Dv, HK, D, b, b, tail), "own bytes per number"),
+    ("11.1", lambda *a: cross(*a[:-1], 0), "tail is missing"),
+    ("11.1", lambda *a: cross(*a[:-1], a[-1] * a[-3]), "in bytes already"),
+    ("11.1", lambda HV, Dk, Dv, HK, D, b, bS, tail: cross(2 * HV, Dk, Dv, HK, D, b, bS, tail), "held once"),
+    ("11.1", lambda HV, Dk, Dv, HK, D, b, bS, tail: cross(1, Dk, Dv, 1, D, b, bS, tail), "don't cancel"),
+    ("11.2", lambda W, c, s, B: W / B + c + s, "read *and* written"),
+    ("11.2", lambda W, c, s, B: (W + c + 2 * s) / B, "each text's own"),
+    ("11.2", lambda W, c, s, B: W + c + 2 * s, "once for all"),
+    ("11.2", lambda W, c, s, B: B * shared(W, c, s, B), "the whole step"),
+    ("11.2", lambda W, c, s, B: shared(W, c, s, B) + c, "grows by one token"),
+    ("11.3", lambda n, t, k: fit(n, t, len(n)), "You used all lengths"),
+    ("11.3", lambda n, t, k: np.polyfit(n[-k:], t[-k:], 1)[0], "Take logarithms"),
+    ("11.3", lambda n, t, k: fit(t, n, k), "axes swapped"),
+    ("11.3", lambda n, t, k: np.polyfit(np.log(n[-k:]), np.log(t[-k:]), 1)[1], "intercept"),
+    ("11.3", lambda n, t, k: -fit(n, t, k), "sign"),
+    ("11.4", lambda m, w, n, g, s: m // (n * g + s), "weights need their place"),
+    ("11.4", lambda m, w, n, g, s: (m - w) / (n * g + s), "round down"),
+    ("11.4", lambda m, w, n, g, s: np.ceil((m - w) / (n * g + s)), "not up"),
+    ("11.4", lambda m, w, n, g, s: (m - w - s) // (n * g), "own state"),
+    ("11.4", lambda m, w, n, g, s: (m - w) // (n * (g + s)), "doesn't grow"),
+    ("11.4", lambda m, w, n, g, s: (m - w) // (n * g + s), "fill everything"),
+    ("11.5", lambda core, index, k: k + index * k / core, "all n tokens"),
+    ("11.5", lambda core, index, k: core * k / index, "core n = index n + core k"),
+    ("11.5", lambda core, index, k: k, "own price"),
+    ("11.5", lambda core, index, k: core * k / (core + index), "core - index"),
+    ("11.6", "a", "one over four"),
+    ("11.6", "c", "Kernels are not published"),
+    ("11.6", "d", "experts' part"),
+]
+
+
+@pytest.mark.parametrize("number", RIGHT)
+def test_a_right_answer_is_accepted(number, capsys):
+    assert f"Exercise {number}: right." in said(capsys, number, RIGHT[number])
+
+
+@pytest.mark.parametrize("number,answer,sentence", WRONG)
+def test_a_known_mistake_is_named(number, answer, sentence, capsys):
+    out = said(capsys, number, answer)
+    assert "not yet" in out and sentence in out, out
+
+
+@pytest.mark.parametrize("number", RIGHT)
+def test_a_blank_is_no_answer(number, capsys):
+    blank = ... if isinstance(RIGHT[number], str) else lambda *args: ...
+    assert "no answer yet" in said(capsys, number, blank)
