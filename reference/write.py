@@ -1,16 +1,17 @@
 """`python -m reference generate`: continue a text with a model that `train` wrote, or with a published one."""
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from reference.checkpoints import load_pretrained
 from reference.checkpoints.chat import HubTokenizer
+from reference.checkpoints.given import read_json
 from reference.checkpoints.hub import find_folder
 from reference.config import HybridConfig
 from reference.generation import generate
@@ -28,11 +29,22 @@ def load_model(folder: Path) -> HybridLM:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise ValueError(f"model: {folder} has no {name}; `python -m reference train --out {folder}` writes it")
-    model = HybridLM(HybridConfig.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8"))))
-    weights = load_file(folder / "model.safetensors")
+    try:
+        model = HybridLM(HybridConfig.from_dict(read_json(folder / "config.json")))
+    except (TypeError, ValueError) as error:
+        path = folder / "config.json"
+        raise ValueError(f"model: {path}: has no model_type, and `train` didn't write it ({error})") from None
+    try:
+        weights = load_file(folder / "model.safetensors")
+    except SafetensorError as error:
+        raise ValueError(f"model: {folder / 'model.safetensors'}: is not a whole safetensors file ({error})") from None
     missing = {name for name, _ in model.named_parameters()} ^ weights.keys()
     if missing:
         raise ValueError(f"model: {folder / 'model.safetensors'} doesn't fit config.json: {sorted(missing)[0]}")
+    for name, p in model.named_parameters():
+        if weights[name].shape != p.shape:
+            shapes = f"{name}: expected shape {list(p.shape)} by config.json, got {list(weights[name].shape)}"
+            raise ValueError(f"model: {folder / 'model.safetensors'}: {shapes}")
     model.load_state_dict(weights, strict=False)  # tied weights are stored once
     return model.eval()
 
@@ -59,16 +71,15 @@ def open_model(place: str, dtype: str | None) -> tuple[HybridLM, ByteTokenizer |
     folder = Path(place)
     ours = folder.is_dir() and not (folder / "config.json").is_file()
     if (folder / "config.json").is_file():
-        ours = "model_type" not in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        ours = "model_type" not in read_json(folder / "config.json")
     if ours:
         model, tokenizer = load_model(folder), load_tokenizer(folder)
         if model.config.vocab_size != tokenizer.vocab_size:
             sizes = f"{tokenizer.vocab_size} ids, the model {model.config.vocab_size}"
             raise ValueError(f"model: the tokenizer in {place} has {sizes}")
         return (model if dtype is None else model.to(getattr(torch, dtype))), tokenizer
-    folder = find_folder(place)
-    tokenizer = HubTokenizer(folder)
-    return load_pretrained(folder, dtype=None if dtype is None else getattr(torch, dtype)), tokenizer
+    tokenizer = HubTokenizer(find_folder(place, weights=False))
+    return load_pretrained(place, dtype=None if dtype is None else getattr(torch, dtype)), tokenizer
 
 
 def main(argv: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 from torch import Tensor, nn
 
@@ -49,6 +49,7 @@ def same(*names: str, **defaults: object) -> dict[str, Field]:
     return {name: Field(name) for name in names} | {name: Field(name, x) for name, x in defaults.items()}
 
 
+KINDS = get_type_hints(HybridConfig)
 TRUNK = same(
     "vocab_size",
     "hidden_size",
@@ -89,6 +90,7 @@ class Family:
     default_layers: Callable[[int, Given], list[str]] = lambda n, given: ["full_attention"] * n
     says_layers: bool = True  # whether its config.json has layer_types
     default_theta: float = 10_000.0
+    null_theta: bool = False  # whether a rope_theta of null means no positions
     partial_rotary: float | None = None  # the default of partial_rotary_factor; None: the family has no such field
     names: tuple[tuple[str, str], ...] = ()
     mixer: Mapping[str, str] = field(default_factory=dict)
@@ -104,19 +106,22 @@ class Family:
         for name, values in self.only.items():
             given.expect(name, *values)
         n = given.take("num_hidden_layers")
-        kinds = given.take("layer_types", None) if self.says_layers else None
+        given.check("num_hidden_layers", n, int, 1)
+        kinds = given.take("layer_types", None, list) if self.says_layers else None
         ours = dict(self.always)
         for name, entry in self.fields.items():
             value = given.take(entry.theirs, entry.default(ours) if callable(entry.default) else entry.default)
             ours[name] = entry.default(ours) if value is None and callable(entry.default) else value
+            positive = KINDS[name] is int and (name in TRUNK or name.endswith(("_heads", "_group")))
+            given.check(entry.theirs, ours[name], KINDS[name], int(positive))
         kinds = self.default_layers(n, given) if kinds is None else kinds
         if len(kinds) != n:
             given.fail("layer_types", f"expected one for each of num_hidden_layers = {n} layers, got {len(kinds)}")
         for kind in kinds:
-            if kind not in self.mixers:
+            if not isinstance(kind, str) or kind not in self.mixers:
                 given.fail("layer_types", f"{self.name} has {sorted(self.mixers)}, got {kind!r}")
         ours["layer_types"] = tuple(self.mixers[kind] for kind in kinds)
-        ours |= read_rope(given, ours, self.default_theta, self.partial_rotary)
+        ours |= read_rope(given, ours, self.default_theta, self.partial_rotary, self.null_theta)
         self.read(given, ours)
         given.finish()
         try:

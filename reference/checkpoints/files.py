@@ -70,6 +70,19 @@ def _headers(path: Path) -> dict[str, Header]:
     return found
 
 
+def differing_rows(one: Header, its_name: str, other: Header, other_name: str) -> bool:
+    """Whether two tensors of the files differ; read in slabs of rows, so that neither is ever whole in memory."""
+    if one.shape != other.shape:
+        return True
+    step = max(1, REMAP // max(1, one.nbytes // max(1, one.shape[0])))
+    for start in range(0, one.shape[0], step):
+        with safe_open(one.file, "pt") as here, safe_open(other.file, "pt") as there:
+            rows = slice(start, start + step)
+            if not torch.equal(here.get_slice(its_name)[rows], there.get_slice(other_name)[rows]):
+                return True
+    return False
+
+
 def read_tensors(names: list[str], headers: dict[str, Header]) -> Iterator[tuple[str, Tensor]]:
     """Each tensor in turn, file by file, from a mapping of the file that is renewed every REMAP bytes."""
     by_file: dict[Path, list[str]] = {}

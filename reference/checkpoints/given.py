@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import NoneType
+from typing import get_args
 
 REQUIRED = object()
 # Fields that don't change what a model computes from its tokens: bookkeeping, training, and what generate() uses.
@@ -17,6 +19,10 @@ NEUTRAL = set(
     use_mtp linear_a_log_min linear_a_log_max linear_dt_min linear_dt_max linear_dt_init_floor block_size
     """.split()  # noqa: SIM905 (a list of so many strings is harder to read)
 )
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", NoneType: "null"}
+WORDS |= {list: "a list", dict: "an object"}
+MOST = 2**31  # no size is as large,
+MOST_PARTS = 10_000  # and no number of layers, heads or experts
 
 
 class Given:
@@ -25,12 +31,28 @@ class Given:
     def __init__(self, values: dict, path: Path | str, ignore: tuple[str, ...] = ()):
         self.values, self.path, self.ignore = values, path, set(ignore)
 
-    def take(self, name: str, default: object = REQUIRED) -> object:
+    def take(self, name: str, default: object = REQUIRED, kind: object = None) -> object:
+        """The field's value, or its default; kind: as in `check`."""
         if name in self.values:
-            return self.values.pop(name)
+            value = self.values.pop(name)
+            if kind is not None and value != default:
+                self.check(name, value, kind)
+            return value
         if default is REQUIRED:
             self.fail(name, "is missing")
         return default
+
+    def check(self, name: str, value: object, kind: object, least: int = 0) -> None:
+        """kind: a type of JSON's, or a union of them. Numbers are finite and not below `least`; a whole number will do
+        for any, and true is none."""
+        kinds = get_args(kind) or (kind,)
+        fits = type(value) in kinds or (type(value) is int and float in kinds)
+        if fits and type(value) in (int, float):
+            most = 1e30 if float in kinds else MOST_PARTS if name.startswith(("num_", "n_")) else MOST
+            fits = least <= value <= most  # no NaN, no infinity
+        if not fits:
+            words = [WORDS[x] + f" from {least}" * (x in (int, float)) for x in kinds]
+            self.fail(name, f"expected {' or '.join(words)}, got {value!r}")
 
     def expect(self, name: str, *allowed: object) -> None:
         """Only these values are implemented; a missing field means the first."""

@@ -3,12 +3,14 @@
 import re
 from pathlib import Path
 
-WANTED = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
+SMALL = ["*.json", "*.jinja", "tokenizer.model"]
+WEIGHTS = "*.safetensors"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def find_folder(path_or_hub_id: str | Path) -> Path:
-    """The folder itself, or a copy of the Hub's repository in its cache. Raises ValueError that says what was tried."""
+def find_folder(path_or_hub_id: str | Path, *, weights: bool = True) -> Path:
+    """The folder itself, or a copy of the Hub's repository in its cache; weights: False brings the small files alone,
+    so that what can be refused is refused before the long download. Raises ValueError that says what was tried."""
     folder = Path(path_or_hub_id).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -26,7 +28,7 @@ def find_folder(path_or_hub_id: str | Path) -> Path:
             f"{path_or_hub_id}: is no folder here; to fetch it from the Hugging Face Hub run `pip install '.[hub]'`"
         ) from None
     try:
-        return Path(snapshot_download(str(path_or_hub_id), allow_patterns=WANTED))
+        return Path(snapshot_download(str(path_or_hub_id), allow_patterns=[*SMALL, WEIGHTS] if weights else SMALL))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path_or_hub_id}: the Hugging Face Hub did not give it ({reason})") from None

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from reference.checkpoints.families import BY_TYPE, FAMILIES
 from reference.checkpoints.family import Family, Pieces
-from reference.checkpoints.files import Header, read_headers, read_tensors
+from reference.checkpoints.files import DTYPES, Header, differing_rows, read_headers, read_tensors
 from reference.checkpoints.given import Given, read_json
 from reference.checkpoints.hub import find_folder
 from reference.config import HybridConfig
@@ -23,14 +23,17 @@ def read_config(folder: Path, ignore_fields: tuple[str, ...] = ()) -> tuple[Fami
     path = folder / "config.json"
     values = read_json(path)
     kind = values.get("model_type")
-    if kind not in BY_TYPE:
+    if not isinstance(kind, str) or kind not in BY_TYPE:
         raise ValueError(f"{path}: model_type: expected one of {sorted(f.name for f in FAMILIES)}, got {kind!r}")
-    if "text_config" in values:  # the language model of one that also sees
-        values = {"tie_word_embeddings": values.get("tie_word_embeddings", False)} | values["text_config"]
     quantized = values.get("quantization_config")
     if quantized is not None:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
         raise ValueError(f"{path}: quantization_config: {method!r} weights are not read; look for a bfloat16 copy")
+    inner = values.get("text_config")
+    if inner is not None:  # the language model of one that also sees
+        if not isinstance(inner, dict) or inner.get("model_type", kind) not in (kind, BY_TYPE[kind].name):
+            raise ValueError(f"{path}: text_config: expected an object of model_type {BY_TYPE[kind].name!r}")
+        values = {"tie_word_embeddings": values.get("tie_word_embeddings", False)} | inner
     return BY_TYPE[kind], BY_TYPE[kind].to_config(Given(dict(values), path, ignore_fields))
 
 
@@ -52,11 +55,16 @@ def load_pretrained(
     ValueError that names file, tensor and expectation before anything is allocated: missing, surplus or ill-shaped
     tensors, truncated files, pickles, quantized weights, unknown families and fields.
     """
+    if dtype is not None and dtype not in DTYPES.values():
+        raise ValueError(f"dtype: expected None or one of {list(DTYPES.values())}, got {dtype!r}")
+    family, config = read_config(find_folder(path_or_hub_id, weights=False), ignore_fields)
     folder = find_folder(path_or_hub_id)
-    family, config = read_config(folder, ignore_fields)
     headers = read_headers(folder)
-    with torch.device("meta"):
-        model = HybridLM(config)
+    try:
+        with torch.device("meta"):
+            model = HybridLM(config)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from None
     names = match(family, model, headers, folder)
     with torch.no_grad():
         put_in_memory(model, family, names, headers, dtype, device or "cpu")
@@ -85,8 +93,13 @@ def match(family: Family, model: HybridLM, headers: dict[str, Header], folder: P
             raise ValueError(f"{headers[theirs].file}: {theirs}: {wanted_shape}")
         names[name] = theirs
         known.add(theirs)
-    ignored = (*family.ignored, f"{prefix}layers.{model.config.num_hidden_layers}.")  # the last: DeepSeek's extra head
-    ignored += ("lm_head.weight",) * model.config.tie_word_embeddings
+    ignored = [part.format(num_hidden_layers=model.config.num_hidden_layers) for part in family.ignored]
+    if model.config.tie_word_embeddings and "lm_head.weight" in headers:  # a copy of the embedding is no surplus
+        known.add("lm_head.weight")
+        embedding = names[f"{prefix}embed_tokens.weight"]
+        if differing_rows(headers["lm_head.weight"], "lm_head.weight", headers[embedding], embedding):
+            wanted = f"expected the same as {embedding}, since config.json has tie_word_embeddings; they differ"
+            raise ValueError(f"{headers['lm_head.weight'].file}: lm_head.weight: {wanted}")
     surplus = [x for x in headers if x not in known and not any(part in x for part in ignored)]
     if surplus:
         more = f" and {len(surplus) - 1} more" if len(surplus) > 1 else ""

@@ -1,34 +1,40 @@
 """rope_parameters of a config.json, in its newer and its older spelling."""
 
 from dataclasses import fields
+from typing import get_type_hints
 
 from reference.checkpoints.given import Given
 from reference.config import HybridConfig
 from reference.layers.rope import KINDS, RopeScaling
 
+HINTS = get_type_hints(RopeScaling)
 # What says how positions of images are laid out; a text's three positions are one.
 ABOUT_IMAGES = {"mrope_section", "mrope_interleaved"}
 
 
-def read_rope(given: Given, ours: dict, default_theta: float, partial: float | None) -> dict:
-    """rope_theta, partial_rotary_factor and rope_scaling in either spelling."""
-    older = given.take("rope_scaling", None)
-    rope = dict(given.take("rope_parameters", None) or older or {})
+def read_rope(given: Given, ours: dict, default_theta: float, partial: float | None, may_be_null: bool) -> dict:
+    """rope_theta, partial_rotary_factor and rope_scaling in either spelling. may_be_null: a rope_theta of null turns
+    positions off."""
+    older = given.take("rope_scaling", None, dict | None)
+    rope = dict(given.take("rope_parameters", None, dict | None) or older or {})
     theta = rope.pop("rope_theta", given.take("rope_theta", default_theta))
+    given.check("rope_theta", theta, float | None if may_be_null else float, 1)
     beside = given.take("partial_rotary_factor", partial)
     share = rope.pop("partial_rotary_factor", beside)
+    share = partial if share is None else share
+    given.check("partial_rotary_factor", share, float | None)
     if partial is None and share not in (None, 1, 1.0):
         given.fail("partial_rotary_factor", f"this family turns all channels, got {share!r}")
     kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"
     rope.pop("type", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         given.fail("rope_type", f"expected one of {list(KINDS)}, got {kind!r}, which is not implemented here")
     known = {f.name for f in fields(RopeScaling)}
     unknown = set(rope) - known - ABOUT_IMAGES
     if unknown:
         given.fail("rope_parameters", f"{sorted(unknown)} not known here; known are {sorted(known)}")
     values = {"rope_theta": float(theta or default_theta), "rope_scaling": None}
-    if theta is None:  # said to be null: no positions (Olmo Hybrid as released)
+    if theta is None:
         return values | {"partial_rotary_factor": 0.0}
     if partial is not None:
         values["partial_rotary_factor"] = float(share)
@@ -36,6 +42,9 @@ def read_rope(given: Given, ours: dict, default_theta: float, partial: float | N
         return values
     longest = ours["max_position_embeddings"]
     rope = {name: x for name, x in rope.items() if name in known and x is not None}
+    for name, value in rope.items():
+        least = 1 if name == "original_max_position_embeddings" else 0
+        given.check(f"rope_parameters: {name}", value, HINTS[name], least)
     if kind in ("yarn", "llama3"):
         rope.setdefault("original_max_position_embeddings", longest)
         rope.setdefault("factor", longest / rope["original_max_position_embeddings"])

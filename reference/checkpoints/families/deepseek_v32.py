@@ -8,14 +8,14 @@ from reference.config import HybridConfig
 
 def first_are_dense(given: Given, ours: dict, default: int) -> None:
     """mlp_layer_types, or the number of dense layers at the start."""
-    first, n = given.take("first_k_dense_replace", default), len(ours["layer_types"])
-    kinds = given.take("mlp_layer_types", None)
+    first, n = given.take("first_k_dense_replace", default, int), len(ours["layer_types"])
+    kinds = given.take("mlp_layer_types", None, list)
     kinds = ["dense" if layer < first else "sparse" for layer in range(n)] if kinds is None else kinds
-    ours["mlp_layer_types"] = None if set(kinds) == {"sparse"} else tuple(kinds)
+    ours["mlp_layer_types"] = None if all(kind == "sparse" for kind in kinds) else tuple(map(str, kinds))
 
 
 def _read(given: Given, ours: dict) -> None:
-    ours["shared_expert_intermediate_size"] = given.take("n_shared_experts", 1) * ours["moe_intermediate_size"]
+    ours["shared_expert_intermediate_size"] = given.take("n_shared_experts", 1, int) * ours["moe_intermediate_size"]
     ours["head_dim"] = ours["qk_rope_head_dim"]
     for name in ("head_dim", "qk_head_dim"):  # follow from the others
         given.take(name, None)
@@ -65,6 +65,8 @@ DEEPSEEK_V32 = Family(
         ("mlp.shared_expert.", "mlp.shared_experts."),
     ),
     layouts=(separate_experts("gate_proj", "up_proj", "down_proj"),),
+    # the layer after the last predicts the token after the next: transformers leaves it in the file, and so do we
+    ignored=("rotary_emb.inv_freq", "model.layers.{num_hidden_layers}."),
     read=_read,
     write=_write,
 )

@@ -6,20 +6,32 @@ from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import apart, separate_experts
 from reference.config import HybridConfig
 
+NESTED = {
+    "linear_num_value_heads": "num_heads",
+    "linear_key_head_dim": "head_dim",
+    "linear_conv_kernel_dim": "short_conv_kernel_size",
+}
+
 
 def _layers(n: int, given: Given) -> list[str]:
     """linear_attn_config counts layers from 1; transformers' default has layer 4, 8, ... full, counted from 0."""
-    listed = given.values.get("linear_attn_config", {}).get("full_attn_layers")
-    full = [layer - 1 for layer in listed] if listed is not None else range(4, n, 4)
+    nested = given.values.get("linear_attn_config") or {}
+    given.check("linear_attn_config", nested, dict)
+    listed = nested.get("full_attn_layers")
+    given.check("linear_attn_config: full_attn_layers", listed, list | None)
+    full = [layer - 1 for layer in listed if isinstance(layer, int)] if listed is not None else range(4, n, 4)
     return ["full_attention" if layer in full else "linear_attention" for layer in range(n)]
 
 
 def _read(given: Given, ours: dict) -> None:
-    nested = given.take("linear_attn_config", {})
-    ours["linear_num_value_heads"] = nested.get("num_heads", ours["linear_num_value_heads"])
-    ours["linear_key_head_dim"] = nested.get("head_dim", ours["linear_key_head_dim"])
-    ours["linear_conv_kernel_dim"] = nested.get("short_conv_kernel_size", ours["linear_conv_kernel_dim"])
-    ours["shared_expert_intermediate_size"] = given.take("num_shared_experts", 1) * ours["moe_intermediate_size"]
+    nested = dict(given.take("linear_attn_config", None, dict | None) or {})
+    for name, theirs in NESTED.items():
+        ours[name] = nested.pop(theirs, ours[name])
+        given.check(f"linear_attn_config: {theirs}", ours[name], int, 1)
+    unknown = set(nested) - {"full_attn_layers", "kda_layers"}  # each layer is in one of the two
+    if unknown:
+        given.fail("linear_attn_config", f"{sorted(unknown)} not known here, so it may change what the model computes")
+    ours["shared_expert_intermediate_size"] = given.take("num_shared_experts", 1, int) * ours["moe_intermediate_size"]
     ours["head_dim"] = ours["qk_rope_head_dim"]
     for name in ("head_dim", "qk_head_dim"):  # follow from the others
         given.take(name, None)

@@ -7,7 +7,7 @@ from reference.checkpoints.layouts import separate_experts
 
 def _read(given: Given, ours: dict) -> None:
     ours["moe_intermediate_size"] = ours["intermediate_size"]
-    rotary_dim = given.take("rotary_dim", None)
+    rotary_dim = given.take("rotary_dim", None, int | None)
     if rotary_dim is not None:
         ours["partial_rotary_factor"] = rotary_dim / ours["head_dim"]
     given.take("attn_type_list", None)  # ones all through

@@ -33,6 +33,7 @@ OLMO_HYBRID = Family(
     only={"hidden_act": ("silu",)},
     mixers={"full_attention": "full_attention", "linear_attention": "linear_attention"},
     default_layers=_layers,
+    null_theta=True,  # as released
     mixer={"linear_attention": "linear_attn."},
     # transformers 5.23 reads one and writes the other, in softmax layers as well
     spellings=(

@@ -5,13 +5,13 @@ from reference.checkpoints.given import Given
 
 
 def _layers(n: int, given: Given) -> list[str]:
-    first = given.take("max_window_layers", 28)
+    first = given.take("max_window_layers", 28, int)
     windowed = given.values.get("use_sliding_window", False)
     return ["sliding_attention" if windowed and layer >= first else "full_attention" for layer in range(n)]
 
 
 def _window(given: Given, ours: dict) -> None:
-    if not given.take("use_sliding_window", False):
+    if not given.take("use_sliding_window", False, bool):
         ours["sliding_window"] = None
 
 

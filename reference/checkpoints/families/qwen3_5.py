@@ -6,7 +6,7 @@ from reference.checkpoints.given import Given
 
 
 def _interval(given: Given, ours: dict) -> None:
-    given.take("full_attention_interval", 4)
+    given.take("full_attention_interval", 4, int)
 
 
 QWEN3_5 = Family(

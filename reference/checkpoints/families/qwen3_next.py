@@ -17,13 +17,15 @@ DELTA = same(
 
 def every_fourth(n: int, given: Given) -> list[str]:
     """Linear layers, but for each full_attention_interval-th."""
-    every = given.take("full_attention_interval", 4)
+    every = given.take("full_attention_interval", 4, int)
+    given.check("full_attention_interval", every, int, 1)
     return ["linear_attention" if (layer + 1) % every else "full_attention" for layer in range(n)]
 
 
 def _which_are_sparse(given: Given, ours: dict) -> None:
-    given.take("full_attention_interval", 4)
-    dense, step = given.take("mlp_only_layers", None) or [], given.take("decoder_sparse_step", 1)
+    given.take("full_attention_interval", 4, int)
+    dense, step = given.take("mlp_only_layers", None, list | None) or [], given.take("decoder_sparse_step", 1)
+    given.check("decoder_sparse_step", step, int, 1)
     n = len(ours["layer_types"])
     sparse = [ours["num_experts"] > 0 and layer not in dense and (layer + 1) % step == 0 for layer in range(n)]
     if not all(sparse):
