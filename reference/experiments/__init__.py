@@ -13,17 +13,24 @@ EXPERIMENTS = {
 }
 
 
-# Studies of toy models (reference/experiments/studies.py), all run by `study`; minutes of one core beside each.
+# Studies of toy models (reference/experiments/studies.py), all run by `study`; hours of two cores beside each.
 TOYS = {
-    "two_tasks": "recall and parity in one model: each pure stack fails one (25 min)",
-    "recall": "key-value pairs by mixer and by stack (40 min)",
-    "overwrite": "keys rewritten again and again (30 min)",
-    "stream": "a long stream over few keys (30 min)",
-    "parity": "odd or even, beyond the trained length (20 min)",
-    "permutations_3": "products of permutations of 3 things (20 min)",
-    "permutations_5": "products of swaps of 5 things (25 min)",
-    "multi_hop": "follow k links, by ratio of softmax layers (60 min)",
-    "multi_turn": "facts set, changed and asked over many turns, by ratio (60 min)",
+    "two_tasks": "recall and parity in one model: each pure stack fails one",
+    "recall": "key-value pairs, more and more of them",
+    "state_size": "the same, with 4 to 32 key channels",
+    "overwrite": "keys rewritten again and again",
+    "stream": "a long stream over few keys",
+    "needle": "one pair among distractors",
+    "copying": "marked tokens among noise, said again in order",
+    "induction": "what followed the last time",
+    "parity": "odd or even, beyond the trained length",
+    "permutations_3": "products of permutations of 3 things",
+    "permutations_5": "products of swaps of 5 things",
+    "places": "two_tasks with one softmax layer of four: where it stands",
+    "ratios": "crowded recall by share of softmax layers",
+    "multi_hop": "follow links, by share of softmax layers",
+    "multi_turn": "facts set, changed and asked over many turns, by share",
+    "recall_by_parity": "what to recall depends on a parity",
 }
 
 

@@ -15,11 +15,15 @@ def main(argv: list[str]) -> int:
     name = argv[0]
     setting = STUDIES[name]
     parser = argparse.ArgumentParser(prog=f"python -m reference experiment {name}", description=f"{setting.about}.")
-    parser.add_argument("--quick", action="store_true", help="few models, one learning rate, at most 3 minutes a seed")
+    parser.add_argument(
+        "--quick", action="store_true", help="few models, one learning rate, short: a few minutes a seed"
+    )
     parser.add_argument("--seeds", type=int, help="default 3, with --quick 1")
     parser.add_argument("--json", action="store_true", help="the last line is a JSON object with the metrics")
     parser.add_argument("--out", type=Path, help=f"default figures/data/{name}.json; with --quick nothing is kept")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1: the models are small)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default 2)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="only these; kept only with --out")
     chosen = parser.parse_args(argv[1:])
     seeds = (1 if chosen.quick else 3) if chosen.seeds is None else chosen.seeds
     for option, value in (("--seeds", seeds), ("--threads", chosen.threads)):
@@ -27,12 +31,16 @@ def main(argv: list[str]) -> int:
             parser.error(f"{option}: expected a number >= 1, got {value}")
     torch.set_num_threads(chosen.threads)
     models, recipe, out = setting.models, setting.recipe, chosen.out
-    if chosen.quick:
-        models, recipe = {x: models[x] for x in setting.quick}, setting.quick_recipe
-    elif out is None:
+    if chosen.models and (unknown := set(chosen.models) - models.keys()):
+        parser.error(f"--models: expected some of {list(models)}, got {sorted(unknown)}")
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device: this machine has no CUDA GPU that PyTorch can use; leave it out for the CPU")
+    wanted = chosen.models or (setting.quick if chosen.quick else models)
+    recipe = setting.quick_recipe if chosen.quick else recipe
+    if out is None and not chosen.quick and not chosen.models:
         out = ROOT / "figures" / "data" / f"{name}.json"
     try:
-        record = Study(name, setting.task(), models, recipe, out).run(seeds)
+        record = Study(name, setting.task(), {x: models[x] for x in wanted}, recipe, out, chosen.device).run(seeds)
     except ValueError as error:
         parser.error(str(error))
     print(as_table(record))

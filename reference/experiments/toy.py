@@ -7,19 +7,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from reference.bench.measure import describe_machine
-from reference.experiments.mixers import ToyLM
+from reference.experiments.members import AdamWs, Captured, side_by_side_members
+from reference.experiments.mixers import ToyLM, toy_cache_bytes
 from reference.files import write_text
-from reference.tasks import Questions, accuracy
+from reference.tasks import NOT_ASKED, PAD, Questions, asked
 
-Draw = Callable[[int, torch.Generator], Questions]
+Difficulty = dict[str, int | bool]
+
+
+class Stack(NamedTuple):
+    """One model of a study: the mixer of each layer; key_dim None means the recipe's."""
+
+    layers: tuple[str, ...]
+    key_dim: int | None = None
 
 
 class Recipe(NamedTuple):
-    """AdamW with betas (0.9, 0.98) and weight decay 0.01, one cycle with a tenth of warm-up, gradients clipped at 1."""
+    """What all models of a study share. The optimizer is members.AdamWs."""
 
     steps: int
     batch_size: int = 32
@@ -29,85 +38,184 @@ class Recipe(NamedTuple):
     key_dim: int = 16
     value_dim: int = 32
 
+    def heads(self, stack: Stack) -> dict[str, int]:
+        return {"n_heads": self.n_heads, "key_dim": stack.key_dim or self.key_dim, "value_dim": self.value_dim}
+
 
 class Task(NamedTuple):
-    """train draws batches of mixed difficulty; tests are drawn once, the same for every model and seed."""
+    """draw(batch_size, rng, **difficulty) -> Questions. difficulty(rng, progress) is that of one training batch, with
+    progress from 0 to 1 for tasks that grow; the tests are drawn once, the same for every model and seed."""
 
     vocab_size: int
-    train: Draw
-    tests: dict[str, Draw]
+    draw: Callable[..., Questions]
+    difficulty: Callable[[torch.Generator, float], Difficulty]
+    tests: dict[str, Difficulty]
 
 
-def train_toy(task: Task, layers: tuple[str, ...], recipe: Recipe, lr: float, seed: int, bar: tqdm) -> dict:
-    """One run: {"loss": last training loss, "seconds": ..., "accuracy": {test: share}}."""
-    torch.manual_seed(seed)
-    sizes = {"n_heads": recipe.n_heads, "key_dim": recipe.key_dim, "value_dim": recipe.value_dim}
-    model = ToyLM(task.vocab_size, layers, d_model=recipe.d_model, **sizes)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=recipe.steps, pct_start=0.1)
-    rng, began, losses = torch.Generator().manual_seed(1000 + seed), time.perf_counter(), []
-    for _ in range(recipe.steps):
-        batch = task.train(recipe.batch_size, rng)
-        loss = F.cross_entropy(model(batch.ids).flatten(0, 1), batch.answers.flatten())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+class Run(NamedTuple):
+    lr: float
+    seed: int
+
+
+def train_toys(task: Task, stack: Stack, recipe: Recipe, runs: list[Run], bar: tqdm, device: str = "cpu") -> list[dict]:
+    """Train one model per run, side by side. Of each: {"lr", "seed", "loss": of training, at the end, "validation":
+    loss on fresh texts of the trained difficulties, "accuracy": {test: share}, "seconds": its share of the time}.
+
+    The seed sets the weights and the texts; the order of difficulties is the same for all, so that texts of several
+    seeds have one length. A run's result does not depend on its neighbours.
+    """
+    began, seeds, models = time.perf_counter(), sorted({run.seed for run in runs}), []
+    for run in runs:
+        torch.manual_seed(run.seed)
+        models.append(ToyLM(task.vocab_size, stack.layers, d_model=recipe.d_model, **recipe.heads(stack)))
+    model = side_by_side_members(models).to(device)
+    optimizer = AdamWs(model, [run.lr for run in runs], recipe.steps)
+    step = training_step(model, optimizer, device)
+    texts, order = [torch.Generator().manual_seed(1000 + seed) for seed in seeds], torch.Generator().manual_seed(999)
+    member, losses = torch.tensor([seeds.index(run.seed) for run in runs]), []
+    for n in range(recipe.steps):
+        difficulty = task.difficulty(order, n / recipe.steps)
+        drawn = [task.draw(recipe.batch_size, rng, **difficulty) for rng in texts]
+        optimizer.advance()
+        losses.append(step(*(torch.stack(x)[member] for x in zip(*drawn, strict=True))))
+        bar.update(len(runs))
+    found = evaluate_toys(model, task, device)
+    trained = torch.stack(losses[-20:]).mean(0).tolist()
+    seconds = round((time.perf_counter() - began) / len(runs), 1)
+    return [
+        run._asdict() | {"loss": round(trained[n], 4)} | found[n] | {"seconds": seconds} for n, run in enumerate(runs)
+    ]
+
+
+def training_step(model: ToyLM, optimizer: AdamWs, device: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of ids and answers [M, B, T] that trains once and returns the losses [M]."""
+
+    def losses_and_gradients(ids: Tensor, answers: Tensor) -> Tensor:
+        loss = loss_of_members(model(ids), answers)
+        loss.sum().backward()
+        return loss.detach()
+
+    def step(ids: Tensor, answers: Tensor) -> Tensor:
+        loss = losses_and_gradients(ids, answers)
         optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
-        bar.update()
-    loss = torch.stack(losses[-20:]).mean().item()
-    return {"loss": loss, "accuracy": evaluate_toy(model, task), "seconds": round(time.perf_counter() - began, 1)}
+        return loss
+
+    if device == "cpu":
+        return step
+
+    def rehearse(ids: Tensor, answers: Tensor) -> None:
+        losses_and_gradients(ids, answers)
+        for p in model.parameters():
+            p.grad = None
+
+    captured = Captured(step, rehearse)
+
+    def on_the_gpu(ids: Tensor, answers: Tensor) -> Tensor:
+        missing = (0, -ids.shape[-1] % 16)  # few shapes are few graphs; padding behind a text changes nothing before it
+        return captured(F.pad(ids, missing, value=PAD).to(device), F.pad(answers, missing, value=NOT_ASKED).to(device))
+
+    return on_the_gpu
+
+
+def loss_of_members(logits: Tensor, answers: Tensor) -> Tensor:
+    """Mean cross entropy over the asked tokens of each member: logits [M, B, T, V], answers [M, B, T] -> [M]."""
+    nats = F.cross_entropy(logits.flatten(0, 2), answers.flatten(), ignore_index=NOT_ASKED, reduction="none")
+    return nats.view(len(answers), -1).sum(1) / (answers != NOT_ASKED).flatten(1).sum(1)
 
 
 @torch.no_grad()
-def evaluate_toy(model: ToyLM, task: Task, batch_size: int = 256) -> dict[str, float]:
-    """Accuracy on each test of the task; 256 texts each, from seed 1, whatever the model's seed was."""
-    found = {}
-    for name, draw in task.tests.items():
-        batch = draw(batch_size, torch.Generator().manual_seed(1))
-        found[name] = round(accuracy(model(batch.ids), batch), 4)
-    return found
+def evaluate_toys(model: ToyLM, task: Task, device: str, texts: int = 256, at_once: int = 64) -> list[dict]:
+    """Of each member the validation loss (the rate is chosen by it) and the accuracy on each test. Tests are drawn from
+    seed 1, validation from seed 2, whatever the seed of the training was."""
+    M = len(model.embed.weight)
+    rng, losses = torch.Generator().manual_seed(2), []
+    for _ in range(texts // 16):
+        batch = task.draw(16, rng, **task.difficulty(rng, 1.0))
+        ids, answers = (x.to(device).expand(M, -1, -1) for x in batch)
+        losses.append(loss_of_members(model(ids), answers))
+    accuracy = {}
+    for name, difficulty in task.tests.items():
+        batch, right = task.draw(texts, torch.Generator().manual_seed(1), **difficulty), []
+        for piece in (Questions(*x) for x in zip(*(y.split(at_once) for y in batch), strict=True)):
+            said = model(piece.ids.to(device).expand(M, -1, -1)).argmax(-1).cpu()
+            right.append((said == piece.answers)[:, asked(piece)])
+        accuracy[name] = torch.cat(right, 1).float().mean(1).tolist()
+    validation = torch.stack(losses).mean(0).tolist()
+    return [
+        {"validation": round(validation[n], 4), "accuracy": {name: round(x[n], 4) for name, x in accuracy.items()}}
+        for n in range(M)
+    ]
 
 
 class Study:
-    """Runs of several models over learning rates and seeds, kept in a file as they end, so that a study goes on
-    where it was; seeds are the outer loop, so that a study that was stopped has whole seeds."""
+    """Runs of several models over learning rates and seeds, kept in a file as models end, so that a study goes on
+    where it was."""
 
-    def __init__(self, name: str, task: Task, models: dict[str, tuple[str, ...]], recipe: Recipe, out: Path | None):
-        self.name, self.task, self.models, self.recipe, self.out = name, task, models, recipe, out
-        self.config = {"recipe": recipe._asdict() | {"lrs": list(recipe.lrs)}, "tests": list(task.tests)}
-        self.config |= {"models": {name: list(layers) for name, layers in models.items()}}
+    def __init__(self, name: str, task: Task, models: dict[str, Stack], recipe: Recipe, out: Path | None, device="cpu"):
+        self.name, self.task, self.models, self.recipe, self.out, self.device = name, task, models, recipe, out, device
+        self.config = {"recipe": recipe._asdict() | {"lrs": list(recipe.lrs)}, "tests": {}, "models": {}}
+        for test, difficulty in task.tests.items():
+            tokens = task.draw(1, torch.Generator().manual_seed(1), **difficulty).ids.shape[1]
+            self.config["tests"][test] = difficulty | {"tokens": tokens}
+        for model, stack in models.items():
+            heads = recipe.heads(stack)
+            toy = ToyLM(task.vocab_size, stack.layers, d_model=recipe.d_model, **heads)
+            self.config["models"][model] = {
+                "layers": list(stack.layers),
+                "key_dim": heads["key_dim"],
+                "parameters": sum(p.numel() for p in toy.parameters()),
+                "cache_bytes": {
+                    test: toy_cache_bytes(stack.layers, about["tokens"], **heads)
+                    for test, about in self.config["tests"].items()
+                },
+            }
         self.runs: list[dict] = []
+        self.machines: list[dict] = []
         if out is not None and out.exists():
             kept = json.loads(out.read_text(encoding="utf-8"))
             if kept["config"] != json.loads(json.dumps(self.config)):
                 raise ValueError(f"out: {out} holds runs of another configuration; give another file, or remove it")
-            self.runs = kept["runs"]
+            self.runs, self.machines = kept["runs"], kept["machines"]
 
-    def run(self, seeds: int) -> dict:
-        """All runs that are not there yet. Returns the record, see `best_rates`."""
-        wanted = [(seed, name, lr) for seed in range(seeds) for name in self.models for lr in self.recipe.lrs]
-        done = {(run["seed"], run["model"], run["lr"]) for run in self.runs}
-        todo = [x for x in wanted if x not in done]
-        with tqdm(total=len(todo) * self.recipe.steps, desc=self.name, unit="step", ascii=True, mininterval=1) as bar:
-            for seed, name, lr in todo:
-                bar.set_postfix_str(f"{name}, lr {lr:g}, seed {seed}")
-                run = train_toy(self.task, self.models[name], self.recipe, lr, seed, bar)
-                self.runs.append({"model": name, "lr": lr, "seed": seed, **run})
-                if self.out is not None:
-                    write_text(self.out, json.dumps(self.record(), indent=1) + "\n")
+    def run(self, seeds: int, *, together: int | None = None) -> dict:
+        """All runs that are not there yet, `together` side by side (None: all of a model). Returns the record."""
+        done = {(run["model"], run["lr"], run["seed"]) for run in self.runs}
+        wanted = [Run(lr, seed) for seed in range(seeds) for lr in self.recipe.lrs]
+        todo = {model: [run for run in wanted if (model, *run) not in done] for model in self.models}
+        steps = self.recipe.steps * sum(len(runs) for runs in todo.values())
+        machine = describe_machine(self.device)
+        if steps and machine not in self.machines:
+            self.machines.append(machine)
+        with tqdm(total=steps, desc=self.name, unit="step", ascii=True, mininterval=1) as bar:
+            for model, runs in todo.items():
+                while runs:
+                    now, runs = runs[: together or len(runs)], runs[together or len(runs) :]
+                    bar.set_postfix_str(f"{model}, {len(now)} runs")
+                    results = train_toys(self.task, self.models[model], self.recipe, now, bar, self.device)
+                    self.runs += [{"model": model} | result for result in results]
+                    if self.out is not None:
+                        write_text(self.out, as_lines(self.record()))
         return self.record()
 
     def record(self) -> dict:
-        about = {"experiment": self.name, "config": self.config, "machine": describe_machine("cpu")}
+        about = {"experiment": self.name, "config": self.config, "machines": self.machines}
         about["seconds"] = round(sum(run["seconds"] for run in self.runs), 1)
-        return about | {"summary": best_rates(self.runs, list(self.models)), "runs": self.runs}
+        order = list(self.models)
+        runs = sorted(self.runs, key=lambda run: (order.index(run["model"]), run["lr"], run["seed"]))
+        return about | {"summary": best_rates(runs, order), "runs": runs}
+
+
+def as_lines(record: dict) -> str:
+    """JSON with one line per run."""
+    runs = ",\n  ".join(json.dumps(run) for run in record["runs"])
+    head = json.dumps({key: value for key, value in record.items() if key != "runs"}, indent=1)
+    return f'{head[:-2]},\n "runs": [\n  {runs}\n ]\n}}\n'
 
 
 def best_rates(runs: list[dict], models: list[str]) -> dict[str, dict]:
-    """For each model the learning rate of the highest mean accuracy over all tests and seeds, and its accuracy:
-    {"lr": ..., "accuracy": {test: [one per seed]}}. All rates are in the record's runs."""
+    """For each model the learning rate of the lowest validation loss, mean over seeds, and its results there:
+    {"lr": ..., "seeds": [...], "validation": [one per seed], "accuracy": {test: [one per seed]}}. Tests choose nothing;
+    the results at all rates are in the record's runs."""
     found = {}
     for model in models:
         by_rate: dict[float, list[dict]] = {}
@@ -115,13 +223,10 @@ def best_rates(runs: list[dict], models: list[str]) -> dict[str, dict]:
             by_rate.setdefault(run["lr"], []).append(run)
         if not by_rate:
             continue
-        most = max(len(r) for r in by_rate.values())
-        whole = {lr: r for lr, r in by_rate.items() if len(r) == most}
-
-        def mean(lr: float, whole: dict = whole) -> float:
-            return sum(sum(r["accuracy"].values()) / len(r["accuracy"]) for r in whole[lr]) / len(whole[lr])
-
-        best = max(whole, key=mean)
-        tests = whole[best][0]["accuracy"]
-        found[model] = {"lr": best, "accuracy": {t: [r["accuracy"][t] for r in whole[best]] for t in tests}}
+        most = max(len(x) for x in by_rate.values())
+        losses = {lr: sum(r["validation"] for r in x) / most for lr, x in by_rate.items() if len(x) == most}
+        best = min(losses, key=losses.get)
+        found[model] = {"lr": best} | {key: [r[key] for r in by_rate[best]] for key in ("seed", "validation")}
+        tests = by_rate[best][0]["accuracy"]
+        found[model]["accuracy"] = {test: [r["accuracy"][test] for r in by_rate[best]] for test in tests}
     return found

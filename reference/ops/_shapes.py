@@ -62,11 +62,11 @@ def check_groups(sizes: dict[str, int]) -> None:
 def check_values(g: Tensor | None, **tensors: Tensor | None) -> None:
     """No argument holds NaN, and a log decay is never positive.
 
-    Values can't be looked at while torch.compile traces, so a compiled call skips this check.
+    Values can't be looked at while torch.compile traces or a CUDA graph is captured: such a call skips this check.
     One sum per tensor finds a NaN at the price of one read (a maximum is NaN too where one entry is); only then is
     the tensor searched.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or _is_captured(next(iter(tensors.values()))):
         return
     largest = None if g is None else g.detach().max().item()
     for name, x in {**tensors, "g": g}.items():
@@ -76,6 +76,10 @@ def check_values(g: Tensor | None, **tensors: Tensor | None) -> None:
             raise ValueError(f"{name}: expected numbers, got NaN (first at index {where})")
     if largest is not None and largest > 0:
         raise ValueError(f"g: a log decay must be <= 0, got {largest:.4g} (did you pass exp(g)?)")
+
+
+def _is_captured(x: Tensor | None) -> bool:
+    return x is not None and x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def _sum_is_nan(x: Tensor | None) -> bool:

@@ -6,7 +6,7 @@ from reference.tasks.copying import Induction, SelectiveCopying
 from reference.tasks.dialogue import MultiHop, MultiTurn
 from reference.tasks.recall import AssociativeRecall, Needle, Overwriting, Stream
 from reference.tasks.tracking import Parity, Permutations
-from reference.tasks.two import RecallAndParity, batch_together
+from reference.tasks.two import RecallAndParity, RecallByParity, batch_together
 
 __all__ = [
     "BEGIN",
@@ -23,6 +23,7 @@ __all__ = [
     "Permutations",
     "Questions",
     "RecallAndParity",
+    "RecallByParity",
     "SelectiveCopying",
     "Stream",
     "Texts",

@@ -7,10 +7,10 @@ from reference.tasks._questions import NOT_ASKED, PAD, Questions, check_at_least
 
 
 class MultiHop:
-    """Links a b, b c, ... of several chains in random order, then `? a` and how many hops to follow.
+    """Links a b, b c, ... of several chains in random order, then questions: `?`, how many hops to follow, and `a`.
 
-    Ids: 0 padding, 1 the question mark, 2 to 1 + max_hops the number of hops, then n_names names. One question per
-    text; the answer is the name that many links on.
+    Ids: 0 padding, 1 the question mark, 2 to 1 + max_hops the number of hops, then n_names names. Each question is
+    about another chain; the answer, after the name, is the name that many links on.
     """
 
     def __init__(self, n_names: int = 64, max_hops: int = 4):
@@ -19,22 +19,35 @@ class MultiHop:
         self.n_names, self.max_hops = n_names, max_hops
         self.vocab_size = 2 + max_hops + n_names
 
-    def draw(self, batch_size: int, rng: torch.Generator, *, hops: int, chains: int = 4) -> Questions:
+    def draw(
+        self,
+        batch_size: int,
+        rng: torch.Generator,
+        *,
+        hops: int,
+        links: int | None = None,
+        chains: int = 4,
+        questions: int = 1,
+    ) -> Questions:
+        """links of a chain, None: as many as hops. The number of hops alone makes a question harder then."""
         check_at_least("hops", hops, 1, self.max_hops)
-        check_at_least("chains", chains, 1, self.n_names // (hops + 1))
+        links = hops if links is None else links
+        check_at_least("links", links, hops)
+        check_at_least("chains", chains, 1, self.n_names // (links + 1))
+        check_at_least("questions", questions, 1, chains)
         first = 2 + self.max_hops
-        names = some_without_repeats(batch_size, self.n_names, chains * (hops + 1), rng).unflatten(
-            1, (chains, hops + 1)
-        )
-        links = torch.stack([names[:, :, :-1], names[:, :, 1:]], -1).flatten(1, 2)  # [B, chains * hops, 2]
-        order = some_without_repeats(batch_size, chains * hops, chains * hops, rng)
-        text = first + links.gather(1, order[..., None].expand(-1, -1, 2)).flatten(1)
-        chain = whole_numbers(batch_size, 1, chains, rng)
-        ends = names[torch.arange(batch_size)[:, None], chain]  # [B, 1, hops + 1]
-        question = [torch.ones_like(chain), torch.full_like(chain, 1 + hops), first + ends[:, :, 0]]
-        answers = torch.full((batch_size, text.shape[1] + 3), NOT_ASKED)
-        answers[:, -1:] = first + ends[:, :, -1]
-        return Questions(torch.cat([text, *question], 1), answers)
+        names = some_without_repeats(batch_size, self.n_names, chains * (links + 1), rng)
+        names = names.unflatten(1, (chains, links + 1))
+        pairs = torch.stack([names[:, :, :-1], names[:, :, 1:]], -1).flatten(1, 2)  # [B, chains * links, 2]
+        order = some_without_repeats(batch_size, chains * links, chains * links, rng)
+        text = first + pairs.gather(1, order[..., None].expand(-1, -1, 2)).flatten(1)
+        asked = some_without_repeats(batch_size, chains, questions, rng)
+        ends = first + names[torch.arange(batch_size)[:, None], asked]  # [B, questions, links + 1]
+        sign = torch.ones_like(asked)
+        question = torch.stack([sign, sign + hops, ends[:, :, 0]], -1).flatten(1)
+        answers = torch.full((batch_size, text.shape[1] + 3 * questions), NOT_ASKED)
+        answers[:, text.shape[1] + 2 :: 3] = ends[:, :, hops]
+        return Questions(torch.cat([text, question], 1), answers)
 
     def render(self, ids: Tensor) -> str:
         first = 2 + self.max_hops
@@ -46,8 +59,8 @@ class MultiHop:
 class MultiTurn:
     """A conversation: in each turn some names are set to values; then `now` or `then, in turn n` questions about them.
 
-    Every turn is the token of its number, then `sets` pairs `name value`. At the end, `questions` questions, half of
-    them `now name`, half of them `turn-number name` about a fact set in that turn.
+    Every turn is the token of its number, then `sets` pairs `name value`. At the end, `questions` questions in turns
+    (kind "both"): `now name`, then `turn-number name` about a fact set in that turn; or of one kind, "now" or "then".
     Ids: 0 padding, 1 now, then max_turns turn numbers, n_names names, n_values values.
     """
 
@@ -60,29 +73,38 @@ class MultiTurn:
         self.vocab_size = self.first_value + n_values
 
     def draw(
-        self, batch_size: int, rng: torch.Generator, *, turns: int, sets: int = 2, names: int = 4, questions: int = 4
+        self,
+        batch_size: int,
+        rng: torch.Generator,
+        *,
+        turns: int,
+        sets: int = 2,
+        names: int = 4,
+        questions: int = 4,
+        kind: str = "both",
     ) -> Questions:
         check_at_least("turns", turns, 1, self.max_turns)
         check_at_least("names", names, 1, self.n_names)
         check_at_least("sets", sets, 1, names)
-        check_at_least("questions", questions, 2)
+        check_at_least("questions", questions, 1)
+        if kind not in ("both", "now", "then"):
+            raise ValueError(f"kind: expected 'both', 'now' or 'then', got {kind!r}")
         row = torch.arange(batch_size)[:, None]
         cast = some_without_repeats(batch_size, self.n_names, names, rng)
-        who = torch.stack(
-            [some_without_repeats(batch_size, names, sets, rng) for _ in range(turns)], 1
-        )  # [B, turns, sets]
+        who = some_without_repeats(batch_size * turns, names, sets, rng).unflatten(0, (batch_size, turns))
         what = whole_numbers(batch_size, turns * sets, self.n_values, rng).unflatten(1, (turns, sets))
         number = (2 + torch.arange(turns)).expand(batch_size, turns)[..., None]
         facts = torch.stack([self.first_name + cast[row[..., None], who], self.first_value + what], -1).flatten(2)
         parts, answers = [torch.cat([number, facts], 2).flatten(1)], []
-        now, last = torch.zeros(batch_size, names, dtype=torch.long), torch.zeros(batch_size, names, dtype=torch.bool)
+        now = torch.zeros(batch_size, names, dtype=torch.long)
         for t in range(turns):
-            now[row, who[:, t]], last[row, who[:, t]] = what[:, t], True
+            now[row, who[:, t]] = what[:, t]
         for n in range(questions):
             turn, place = whole_numbers(batch_size, 1, turns, rng), whole_numbers(batch_size, 1, sets, rng)
             name = who[row, turn, place]  # [B, 1]: it was set in that turn, so it is known now as well
-            sign = torch.ones_like(turn) if n % 2 == 0 else 2 + turn
-            value = now.gather(1, name) if n % 2 == 0 else what[row, turn, place]
+            about_now = kind == "now" or (kind == "both" and n % 2 == 0)
+            sign = torch.ones_like(turn) if about_now else 2 + turn
+            value = now.gather(1, name) if about_now else what[row, turn, place]
             parts += [sign, self.first_name + cast.gather(1, name)]
             answers.append(self.first_value + value)
         ids = torch.cat(parts, 1)

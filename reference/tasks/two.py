@@ -1,9 +1,17 @@
-"""Two tasks in one model: recall, for which a fixed memory runs out, and parity, which softmax can't track."""
+"""Two tasks in one model, side by side or one inside the other: recall, for which a fixed memory runs out, and parity,
+which softmax can't track."""
 
 import torch
 from torch import Tensor
 
-from reference.tasks._questions import NOT_ASKED, PAD, Questions
+from reference.tasks._questions import (
+    NOT_ASKED,
+    PAD,
+    Questions,
+    check_at_least,
+    some_without_repeats,
+    whole_numbers,
+)
 from reference.tasks.recall import AssociativeRecall
 from reference.tasks.tracking import Parity
 
@@ -33,6 +41,46 @@ class RecallAndParity:
         if int(ids[0]) <= self.shift:
             return self.recall.render(ids)
         return self.parity.render((ids - self.shift).clamp(min=0))
+
+
+class RecallByParity:
+    """Facts `key value value`, then bits, then keys: the first value is right if the bits so far are even, the second
+    if they are odd. What is remembered depends on what is tracked: one task inside the other.
+
+    Ids: 0 padding, 1 to n_keys the keys, then n_values values, the bits 0 and 1, and the words even and odd.
+    Source: the state-based recall of Olmo Hybrid (2026), with parity as its state.
+    """
+
+    def __init__(self, n_keys: int = 64, n_values: int = 64):
+        check_at_least("n_keys", n_keys, 1)
+        check_at_least("n_values", n_values, 2)
+        self.n_keys, self.n_values = n_keys, n_values
+        self.first_value, self.first_bit = 1 + n_keys, 1 + n_keys + n_values
+        self.vocab_size = self.first_bit + 4
+
+    def draw(
+        self, batch_size: int, rng: torch.Generator, *, pairs: int, length: int, questions: int = 4, aloud: bool = False
+    ) -> Questions:
+        """length: how many bits; aloud: after each bit, even or odd is asked for as well."""
+        check_at_least("pairs", pairs, 1, self.n_keys)
+        check_at_least("length", length, 1)
+        check_at_least("questions", questions, 1, pairs)
+        keys = some_without_repeats(batch_size, self.n_keys, pairs, rng)
+        values = whole_numbers(batch_size, 2 * pairs, self.n_values, rng).unflatten(1, (pairs, 2))
+        facts = torch.cat([1 + keys[..., None], self.first_value + values], -1).flatten(1)
+        bits = whole_numbers(batch_size, length, 2, rng)
+        odd = bits.cumsum(1) % 2
+        order = some_without_repeats(batch_size, pairs, questions, rng)
+        right = values[torch.arange(batch_size)[:, None], order, odd[:, -1:]]
+        said = self.first_bit + 2 + odd if aloud else torch.full_like(odd, NOT_ASKED)
+        ids = torch.cat([facts, self.first_bit + bits, 1 + keys.gather(1, order)], 1)
+        answers = torch.cat([torch.full_like(facts, NOT_ASKED), said, self.first_value + right], 1)
+        return Questions(ids, answers)
+
+    def render(self, ids: Tensor) -> str:
+        words = {PAD: "_"} | {1 + n: f"k{n}" for n in range(self.n_keys)}
+        words |= {self.first_bit + n: word for n, word in enumerate(("0", "1", "even", "odd"))}
+        return " ".join(words.get(i, f"v{i - self.first_value}") for i in ids.tolist())
 
 
 def batch_together(parts: list[Questions]) -> Questions:

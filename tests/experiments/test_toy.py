@@ -1,15 +1,18 @@
 """Toy studies: equal parameters, causal mixers, runs that go on, and the numbers that --json promises."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from reference.__main__ import main
-from reference.experiments import TOYS, study
-from reference.experiments.mixers import TOY_MIXERS, ToyLM
+from reference.experiments import TOYS, study, toy
+from reference.experiments.members import AdamWs, Linears, schedule, side_by_side_members
+from reference.experiments.mixers import TOY_MIXERS, WINDOW, ToyLM, toy_cache_bytes
 from reference.experiments.studies import STUDIES
-from reference.experiments.toy import Recipe, Study, best_rates
+from reference.experiments.toy import Recipe, Run, Stack, Study, best_rates, train_toys
 
 TINY_RECIPE = Recipe(3, batch_size=4, lrs=(1e-3, 3e-3), d_model=16, key_dim=4, value_dim=8)
 
@@ -18,23 +21,87 @@ TINY_RECIPE = Recipe(3, batch_size=4, lrs=(1e-3, 3e-3), d_model=16, key_dim=4, v
 def test_models_of_a_study_have_equal_parameters(name):
     setting = STUDIES[name]
     recipe, vocab_size = setting.recipe, setting.task().vocab_size
-    sizes = {"d_model": recipe.d_model, "key_dim": recipe.key_dim, "value_dim": recipe.value_dim}
-    for depth in {len(layers) for layers in setting.models.values()}:  # recall compares mixers, and stacks of four
-        stacks = [layers for layers in setting.models.values() if len(layers) == depth]
-        counts = [sum(p.numel() for p in ToyLM(vocab_size, layers, **sizes).parameters()) for layers in stacks]
+    for depth in {len(stack.layers) for stack in setting.models.values()}:
+        stacks = [stack for stack in setting.models.values() if len(stack.layers) == depth]
+        models = [ToyLM(vocab_size, x.layers, d_model=recipe.d_model, **recipe.heads(x)) for x in stacks]
+        counts = [sum(p.numel() for p in model.parameters()) for model in models]
         assert max(counts) < 1.01 * min(counts), counts
+    assert set(setting.quick) <= set(setting.models)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", TOY_MIXERS)
 def test_every_mixer_is_causal_and_looks_back(name):
     torch.manual_seed(0)
-    model, ids = ToyLM(20, (name,)), torch.randint(0, 20, (1, 70))
+    model, ids = ToyLM(20, (name,)), torch.randint(0, 20, (1, 1, 70))
     changed = ids.clone()
-    changed[0, 66] = (changed[0, 66] + 1) % 20
+    changed[0, 0, 66] = (changed[0, 0, 66] + 1) % 20
     before, after = model(ids), model(changed)
-    assert torch.allclose(before[:, :66], after[:, :66], atol=1e-5)
-    assert (before[:, 67:] - after[:, 67:]).abs().amax(-1).min() > 1e-5
+    assert torch.allclose(before[:, :, :66], after[:, :, :66], atol=1e-5)
+    assert (before[:, :, 67:] - after[:, :, 67:]).abs().amax(-1).min() > 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", TOY_MIXERS)
+def test_members_never_meet(name):
+    models = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        models.append(ToyLM(20, (name, name)))
+    ids = torch.randint(0, 20, (3, 2, 20))
+    alone = torch.cat([model(ids[n : n + 1]) for n, model in enumerate(models)])
+    together = side_by_side_members(models)(ids)
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert (alone[0] - alone[1]).abs().max() > 0.1
+
+
+def test_the_optimizer_is_pytorchs_with_a_rate_for_each_member():
+    torch.manual_seed(0)
+    lrs, steps, x = (0.01, 0.1), 20, torch.randn(2, 5, 3)
+    singles = [Linears(3, 2, bias=True) for _ in lrs]
+    copies = [Linears(3, 2, bias=True) for _ in lrs]
+    for single, copy in zip(singles, copies, strict=True):
+        copy.load_state_dict(single.state_dict())
+    many = side_by_side_members(copies)
+    ours = AdamWs(many, list(lrs), steps)
+    theirs = [
+        torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+        for model, lr in zip(singles, lrs, strict=True)
+    ]
+    rate = torch.optim.lr_scheduler.LambdaLR
+    rates = [rate(optimizer, lambda step: schedule(step, steps)) for optimizer in theirs]
+    for _ in range(steps):
+        (100 * many(x).square().mean((1, 2))).sum().backward()
+        ours.advance()
+        ours.step()
+        for n, single in enumerate(singles):
+            theirs[n].zero_grad()
+            (100 * single(x[n : n + 1]).square().mean()).backward()
+            assert torch.nn.utils.clip_grad_norm_(single.parameters(), 1.0) > 1  # else nothing is clipped
+            theirs[n].step()
+            rates[n].step()
+    assert torch.allclose(many.weight, torch.cat([x.weight for x in singles]), atol=1e-5)
+    assert torch.allclose(many.bias, torch.cat([x.bias for x in singles]), atol=1e-5)
+
+
+def test_a_run_is_the_same_alone_and_beside_others():
+    task, recipe = STUDIES["two_tasks"].task(), TINY_RECIPE._replace(steps=12)
+    stack, bar = Stack(("softmax", "gated_deltanet")), tqdm(disable=True)
+    runs = [Run(3e-3, 0), Run(1e-2, 1), Run(1e-2, 0)]
+    together = train_toys(task, stack, recipe, runs, bar)
+    for run, result in zip(runs, together, strict=True):
+        (alone,) = train_toys(task, stack, recipe, [run], bar)
+        assert alone["loss"] == pytest.approx(result["loss"], abs=2e-3)
+        assert alone["validation"] == pytest.approx(result["validation"], abs=2e-3)
+    assert together[0]["loss"] != together[2]["loss"] and together[1]["loss"] != together[2]["loss"]
+
+
+def test_bytes_of_a_toys_cache():
+    heads = {"n_heads": 2, "key_dim": 8, "value_dim": 32}
+    tail = 4 * 3 * 2 * (8 + 8 + 32)
+    assert toy_cache_bytes(("linear",), 1000, **heads) == 4 * 2 * 8 * 32 + tail
+    assert toy_cache_bytes(("softmax", "linear"), 1000, **heads) == 4 * 1000 * 2 * 40 + 4 * 2 * 8 * 32 + 2 * tail
+    assert toy_cache_bytes(("sliding_window",), 1000, **heads) == 4 * (WINDOW - 1) * 2 * 40 + tail
 
 
 def test_a_study_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -46,28 +113,32 @@ def test_a_study_goes_on_where_it_was(tmp_path, monkeypatch):
     cut["runs"] = cut["runs"][:3]
     out.write_text(json.dumps(cut))
     again = Study("overwrite", setting.task(), models, TINY_RECIPE, out).run(2)
-    assert again["runs"][:3] == first["runs"][:3] and len(again["runs"]) == 8
-    same = {key: again["runs"][3][key] for key in ("model", "lr", "seed", "loss", "accuracy")}
-    assert same == {key: first["runs"][3][key] for key in same}  # a run is the same whenever it runs
+    assert len(again["runs"]) == 8 and all(run in again["runs"] for run in cut["runs"])
+    once_more = next(run for run in again["runs"] if run["seed"] == 0 and run not in cut["runs"])
+    for key in ("model", "lr", "loss", "validation", "accuracy"):  # a run is the same whenever it runs
+        assert once_more[key] == pytest.approx(first["runs"][3][key], abs=2e-3)
     with pytest.raises(ValueError, match="holds runs of another configuration"):
         Study("overwrite", setting.task(), models, TINY_RECIPE._replace(steps=4), out)
 
 
-def test_the_best_rate_is_chosen_over_all_tests_and_seeds():
+def test_the_best_rate_is_chosen_by_validation_and_not_by_the_tests():
     runs = [
-        {"model": "a", "lr": lr, "seed": seed, "accuracy": {"x": x, "y": 0.5}}
-        for lr, seed, x in ((0.1, 0, 1.0), (0.1, 1, 0.0), (0.2, 0, 0.6), (0.2, 1, 0.7), (0.3, 0, 0.9))
+        {"model": "a", "lr": lr, "seed": seed, "validation": loss, "accuracy": {"x": x, "y": 0.5}}
+        for lr, seed, loss, x in ((0.1, 0, 0.9, 1.0), (0.1, 1, 0.5, 1.0), (0.2, 0, 0.6, 0.6), (0.2, 1, 0.7, 0.7))
     ]
-    assert best_rates(runs, ["a", "b"]) == {"a": {"lr": 0.2, "accuracy": {"x": [0.6, 0.7], "y": [0.5, 0.5]}}}
+    runs.append({"model": "a", "lr": 0.3, "seed": 0, "validation": 0.1, "accuracy": {"x": 1.0, "y": 1.0}})
+    best = {"lr": 0.2, "seed": [0, 1], "validation": [0.6, 0.7], "accuracy": {"x": [0.6, 0.7], "y": [0.5, 0.5]}}
+    assert best_rates(runs, ["a", "b"]) == {"a": best}
 
 
 def test_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(toy, "evaluate_toys", partial(toy.evaluate_toys, texts=16))
     small = {name: s._replace(quick_recipe=TINY_RECIPE._replace(lrs=(1e-3,))) for name, s in STUDIES.items()}
     monkeypatch.setattr(study, "STUDIES", small)
     promised = {
         "two_tasks": ({"softmax", "delta", "hybrid"}, {"recall", "parity"}),
         "overwrite": ({"linear", "gated_deltanet", "softmax"}, {"accuracy_hardest"}),
-        "recall": ({"softmax_nope", "linear", "gated_linear", "gated_deltanet"}, {"accuracy"}),
+        "recall": ({"softmax", "softmax_nope", "linear", "gated_linear", "gated_deltanet"}, {"accuracy"}),
     }
     for name, (models, keys) in promised.items():
         assert main(["experiment", name, "--quick", "--seeds", "2", "--json"]) == 0

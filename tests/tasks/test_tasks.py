@@ -14,6 +14,7 @@ from reference.tasks import (
     Parity,
     Permutations,
     RecallAndParity,
+    RecallByParity,
     SelectiveCopying,
     Stream,
     accuracy,
@@ -28,7 +29,12 @@ DRAWS = {
     "copying": (SelectiveCopying(), {"marked": 5, "noise": 17}),
     "induction": (Induction(), {"length": 12}),
     "multi_hop": (MultiHop(), {"hops": 3, "chains": 3}),
+    "many_hops": (MultiHop(max_hops=3), {"hops": 2, "links": 3, "chains": 5, "questions": 4}),
     "multi_turn": (MultiTurn(), {"turns": 7, "questions": 6}),
+    "now": (MultiTurn(), {"turns": 7, "kind": "now"}),
+    "then": (MultiTurn(), {"turns": 7, "questions": 3, "kind": "then"}),
+    "by_parity": (RecallByParity(), {"pairs": 6, "length": 9, "aloud": True}),
+    "by_parity_at_the_end": (RecallByParity(), {"pairs": 6, "length": 9}),
     "parity": (Parity(), {"length": 30}),
     "permutations": (Permutations(3), {"length": 15}),
     "swaps": (Permutations(5, swaps=True), {"length": 15}),
@@ -60,11 +66,14 @@ def induction(words):
 
 
 def multi_hop(words):
-    links = dict(zip(words[: words.index("?") : 2], words[1 : words.index("?") : 2], strict=True))
-    name = words[-1]
-    for _ in range(int(words[words.index("?") + 1][:-1])):
-        name = links[name]
-    return [name]
+    start = words.index("?")
+    links, said = dict(zip(words[:start:2], words[1:start:2], strict=True)), []
+    for n in range(start, len(words), 3):
+        name = words[n + 2]
+        for _ in range(int(words[n + 1][:-1])):
+            name = links[name]
+        said.append(name)
+    return said
 
 
 def multi_turn(words):
@@ -82,6 +91,19 @@ def multi_turn(words):
     return said
 
 
+def by_parity(words, aloud=True):
+    facts, ones, said = {}, 0, []
+    for n, word in enumerate(words):
+        if word in ("0", "1"):
+            ones += int(word)
+            said += [("even", "odd")[ones % 2]] if aloud else []
+        elif word.startswith("k") and words[n + 1 : n + 2] and words[n + 1].startswith("v"):
+            facts[word] = words[n + 1 : n + 3]
+        elif word.startswith("k"):
+            said.append(facts[word][ones % 2])
+    return said
+
+
 def parity(words):
     return [str(sum(map(int, words[: n + 1])) % 2) for n in range(len(words))]
 
@@ -96,6 +118,8 @@ def permutations(words):
 
 READERS = dict.fromkeys(("recall", "overwriting", "stream", "needle"), key_value)
 READERS |= {"copying": copying, "induction": induction, "multi_hop": multi_hop, "multi_turn": multi_turn}
+READERS |= {"many_hops": multi_hop, "now": multi_turn, "then": multi_turn, "by_parity": by_parity}
+READERS |= {"by_parity_at_the_end": lambda words: by_parity(words, aloud=False)}
 READERS |= {"parity": parity, "permutations": permutations, "swaps": permutations}
 
 
@@ -155,6 +179,10 @@ def test_accuracy_counts_questions_alone():
         (lambda r: Needle(8).draw(2, r, distractors=8), "distractors: expected a whole number 0 to 7, got 8"),
         (lambda r: MultiHop(max_hops=2).draw(2, r, hops=3), "hops: expected a whole number 1 to 2, got 3"),
         (lambda r: MultiTurn().draw(2, r, turns=17), "turns: expected a whole number 1 to 16, got 17"),
+        (lambda r: MultiHop().draw(2, r, hops=2, links=1), "links: expected a whole number >= 2, got 1"),
+        (lambda r: MultiHop().draw(2, r, hops=1, questions=5), "questions: expected a whole number 1 to 4, got 5"),
+        (lambda r: MultiTurn().draw(2, r, turns=2, kind="past"), "kind: expected 'both', 'now' or 'then', got 'past'"),
+        (lambda r: RecallByParity(4).draw(2, r, pairs=5, length=1), "pairs: expected a whole number 1 to 4, got 5"),
         (lambda r: Parity().draw(2, r, length=True), "length: expected a whole number >= 1, got True"),
         (lambda r: Permutations(6), "n: expected a whole number 2 to 5, got 6"),
     ],
