@@ -8,6 +8,7 @@ beside the formula's at the same lengths, and the lengths where a linear layer o
 
 import argparse
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,15 +135,15 @@ def overtakes(lengths: object, slow: object, flat: object) -> float | None:
 
 @torch.no_grad()
 def time_regime(regime: Regime, rounds: int) -> dict[str, list[list[float]]]:
-    """Seconds [rounds][lengths] for each mixer, in turns at each length."""
+    """Seconds [rounds][lengths] for each mixer: in turns at each length, and all lengths anew in each round, so that a
+    slow minute of the machine falls on one round of all of them."""
     seconds = {name: [[0.0] * len(regime.lengths) for _ in range(rounds)] for name in regime.mixers}
-    title = f"{regime.what}, texts: {regime.texts}"
-    for n, tokens in enumerate(tqdm(regime.lengths, desc=title, ascii=True)):
+    title, visits = f"{regime.what}, texts: {regime.texts}", [*product(range(rounds), enumerate(regime.lengths))]
+    for i, (n, tokens) in tqdm(visits, desc=title, ascii=True):
         works = {name: _work(regime, name, tokens) for name in regime.mixers}
         repeats = 1 if regime.what == "prefill" else max(3, min(20, 2**18 // (tokens * regime.texts)))
-        for i in range(rounds):
-            for name, found in side_by_side(works, repeats, warm_up=int(i == 0)).items():
-                seconds[name][i][n] = found.median
+        for name, found in side_by_side(works, repeats).items():
+            seconds[name][i][n] = found.median
     return seconds
 
 
@@ -182,7 +183,7 @@ def summarize(regime: Regime, seconds: dict[str, list[list[float]]]) -> dict:
             "seconds": [float(f"{x:.4g}") for x in np.median(rows, 0)],
             "exponent": round(float(np.median(slopes)), 2),
             "exponent_range": [round(min(slopes), 2), round(max(slopes), 2)],
-            "exponent_of_formula": round(exponent(last, [on_paper(regime, name, n) for n in last]), 2),
+            "exponent_of_formula": round(exponent(last, [on_paper(regime, name, n) for n in last]), 2) + 0.0,
         }
     return {"lengths": regime.lengths, "texts": regime.texts, "mixers": found}
 
@@ -201,6 +202,16 @@ def crossings(regime: Regime, seconds: dict[str, list[list[float]]]) -> dict[str
     return found
 
 
+@torch.no_grad()
+def time_nearness(tokens: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of Gated DeltaNet's operator in each round: by itself, its state still in the processor's cache, and in
+    turns with a softmax operator whose cache of so many tokens pushes it out."""
+    step, other = operator_step("Gated DeltaNet", tokens), operator_step("softmax", tokens)
+    alone = [side_by_side({"it": step}, 20)["it"].median for _ in range(rounds)]
+    turns = [side_by_side({"it": step, "other": other}, 5)["it"].median for _ in range(rounds)]
+    return {"alone": [float(f"{x:.3g}") for x in alone], "in turns": [float(f"{x:.3g}") for x in turns]}
+
+
 def ledger_lines(record: dict) -> list[str]:
     keys = {"prefill_flops": "flops, prefill", "decode_flops": "flops, decode", "held_bytes": "bytes held"}
     keys |= {"layer_bytes": "touched by a layer's step", "operator_bytes": "by the operator's"}
@@ -208,6 +219,10 @@ def ledger_lines(record: dict) -> list[str]:
     for name, row in record["count"].items():
         lines.append(f"| {name} | " + " | ".join(f"{row[key][1] / row[key][0]:.3f}" for key in keys) + " |")
     lines += ["", *(f"peak of a step, {n}: {r['measured'] / r['new_state']:.2f}" for n, r in record["peak"].items())]
+    alone, turns = (np.median(record["nearness"][key]) for key in ("alone", "in turns"))
+    lines.append(
+        f"Gated DeltaNet's operator, its state pushed out of the processor's cache: {turns / alone:.1f} times slower"
+    )
     for key, regime in record["time"].items():
         lines += ["", f"| {key} | exponent | lowest to highest | formula |", "|---" * 4 + "|"]
         for name, row in regime["mixers"].items():
@@ -235,7 +250,7 @@ def main(argv: list[str]) -> int:
     record = {"machine": describe_machine("cpu"), "quick": chosen.quick, "rounds": rounds, "width": WIDTH}
     record["count"] = count_mixers(256 if chosen.quick else 4096)
     record["peak"] = measure_peaks(16384, 16, 1024) if chosen.quick else measure_peaks(65536, 64, 2048)
-    record |= {"time": {}, "crossover": {}}
+    record |= {"nearness": time_nearness(1024 if chosen.quick else 65536, rounds), "time": {}, "crossover": {}}
     for key, regime in REGIMES.items():
         short = regime._replace(lengths=regime.lengths[:3]) if chosen.quick else regime
         seconds = time_regime(short, rounds)

@@ -114,7 +114,7 @@ def indexer_pays(answer: Callable) -> str:
 @exercise("11.6", "A claim")
 def a_claim(answer: object) -> str:
     sentences = {
-        "a": "75% less cache is one over four, and four is less than ten.",
+        "a": "The cache is one over four, and four is less than ten.",
         "c": "Kernels are not published, and a count needs none to say where a difference can't come from.",
         "d": "At 32K and one text the weights are most of the bytes: that is the experts' part.",
     }

@@ -70,6 +70,7 @@ def draw_chain(chains: dict[str, dict[str, float]]) -> Figure:
     ax.set(
         xscale="log", yticks=range(len(chains)), yticklabels=chains, xlabel="tokens until the state is the smaller one"
     )
+    ax.set_xlim(right=1.6 * max(max(chain.values()) for chain in chains.values()))
     ax.set_ylim(len(chains) - 0.5, -0.6)
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(parts), 3), fontsize=9)
     return fig
@@ -94,9 +95,11 @@ def draw_pairs(
         for y, x in zip(at, values, strict=True):
             if x is not None:
                 ax.text(x * 1.04 if log else x + 0.01 * top, y, format(x, digits), va="center", fontsize=8.5)
-    ax.set(yticks=range(len(rows)), yticklabels=rows, xlabel=xlabel, xlim=(None, top * (2.2 if log else 1.12)))
+    low = min(x for values in pairs.values() for x in values if x is not None)
     if log:
         ax.set_xscale("log")
+    ax.set(yticks=range(len(rows)), yticklabels=rows, xlabel=xlabel)
+    ax.set_xlim(low / 2 if log else 0, top * (2.2 if log else 1.12))
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     if len(pairs) > 1:
