@@ -28,7 +28,7 @@ def read_headers(folder: Path) -> dict[str, Header]:
     """Every tensor of the folder's safetensors by name. Raises ValueError that names the file and the tensor."""
     if (folder / INDEX).is_file():
         index = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(index, dict) or not index:
+        if not isinstance(index, dict) or not index or not all(isinstance(file, str) for file in index.values()):
             raise ValueError(f"{folder / INDEX}: expected a weight_map from tensors to files")
         headers = {}
         for name in sorted(set(index.values())):

@@ -84,6 +84,14 @@ def test_heads_that_do_not_divide_name_the_file(tmp_path):
         reference.load_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("index", [{}, {"weight_map": [1]}, {"weight_map": {"a": 3}}])
+def test_an_index_that_is_none(index, tmp_path):
+    build("llama").config.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"index.json: expected a weight_map from tensors to files"):
+        reference.load_pretrained(tmp_path)
+
+
 def test_fields_inside_kimis_own_object_are_not_passed_over(tmp_path):
     build("kimi_linear").save_pretrained(tmp_path)
     own = {"num_heads": 3, "head_dim": 12, "short_conv_kernel_size": 4, "full_attn_layers": [5], "kda_layers": [1, 2]}

@@ -40,8 +40,8 @@ VARIANTS = {
         | {
             "linear_num_key_heads": 3,
             "linear_num_value_heads": 3,
-            "linear_key_head_dim": 10,
-            "linear_value_head_dim": 14,
+            "linear_key_head_dim": 11,
+            "linear_value_head_dim": 13,
             "linear_conv_kernel_dim": 3,
             "mlp_only_layers": [1],
             "decoder_sparse_step": 2,
@@ -58,7 +58,14 @@ VARIANTS = {
     "kimi_linear": ("kimi_linear", {}),
     "kimi_linear, query latent, two shared": (
         "kimi_linear",
-        {"q_lora_rank": 20, "num_shared_experts": 2, "num_hidden_layers": 9, "moe_renormalize": False},
+        {
+            "q_lora_rank": 20,
+            "num_shared_experts": 2,
+            "num_hidden_layers": 9,
+            "moe_renormalize": False,
+            "linear_head_dim": 13,
+            "v_head_dim": 19,
+        },
     ),
     "minimax": ("minimax", {}),
     "minimax, 7:1, scaled": (
