@@ -207,7 +207,7 @@ CONSTRUCTIONS = Untrained(
         "tokens": 10_000,
         "streams": 8,
         "windows": [0, 4, 16, 64, 256, 1024, 4096],
-        "long_tokens": 100_000,
+        "long_tokens": 30_000,
         "long_streams": 2,
     },
     {"tokens": 5000, "long_tokens": 10_000},
