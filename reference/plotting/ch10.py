@@ -1,0 +1,79 @@
+"""Drawings of chapter 10: accuracy over difficulty with its spread, one dot per seed, accuracy against bytes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from reference.plotting._style import COLORS
+
+# softmax black, additive orange, decayed sky, delta blue, gated delta green; markers and lines differ as well
+STUDY_STYLES = {
+    "softmax": ("o-", COLORS["softmax"]),
+    "softmax_nope": ("o:", COLORS["best"]),
+    "gated_softmax": ("s--", COLORS["softmax"]),
+    "sliding_window": ("x:", COLORS["softmax"]),
+    "linear": ("^-", COLORS["hebbian"]),
+    "lightning": ("v:", COLORS["decay"]),
+    "gated_linear": ("v--", COLORS["decay"]),
+    "deltanet": ("D-", COLORS["delta"]),
+    "deltanet_neg": ("D:", COLORS["delta"]),
+    "gated_deltanet": ("P-", COLORS["gated_delta"]),
+    "gated_deltanet_neg": ("P:", COLORS["gated_delta"]),
+    "kda": ("*-", COLORS["kda"]),
+    "all softmax": ("o-", COLORS["softmax"]),
+    "1:1": ("s-", COLORS["best"]),
+    "3:1": ("P-", COLORS["gated_delta"]),
+    "7:1": ("P--", COLORS["gated_delta"]),
+    "all linear": ("P:", COLORS["gated_delta"]),
+    "all lightning": ("v:", COLORS["decay"]),
+    "lightning 7:1": ("v-", COLORS["decay"]),
+    "window 3:1": ("x:", COLORS["softmax"]),
+    "delta": ("D-", COLORS["delta"]),
+    "hybrid": ("P-", COLORS["gated_delta"]),
+    "hybrid, delta first": ("P--", COLORS["kda"]),
+    "hybrid, beta below 1": ("v--", COLORS["decay"]),
+    "softmax with RoPE": ("s--", COLORS["softmax"]),
+    "linear, softmax": ("P-", COLORS["gated_delta"]),
+    "softmax, linear": ("P--", COLORS["kda"]),
+    "linear, softmax, beta below 1": ("v--", COLORS["decay"]),
+    "hebb": ("^-", COLORS["hebbian"]),
+    "best": ("o:", COLORS["best"]),
+}
+
+
+def accuracy_lines(
+    ax: Axes, record: dict, models: Sequence[str], tests: Sequence[str], x: Sequence[float], *, trained: float
+) -> None:
+    """One line per model, the mean over seeds, in a band from the lowest seed to the highest. Grey ground: difficulties
+    beyond `trained`, the largest of the training."""
+    ax.axvspan(trained, 1.1 * max(x), color="#F2F2F2", zorder=0)
+    for model in models:
+        style, color = STUDY_STYLES[model]
+        y = np.array([record["summary"][model]["accuracy"][test] for test in tests])  # [tests, seeds]
+        ax.plot(x, y.mean(1), style, color=color, label=model, markersize=5, linewidth=1.5)
+        ax.fill_between(x, y.min(1), y.max(1), color=color, alpha=0.15, linewidth=0)
+    ax.set(xscale="log", ylim=(-0.03, 1.05), ylabel="accuracy", xlim=(min(x) / 1.1, 1.1 * max(x)))
+    ax.set_xticks(x, [f"{value:g}" for value in x])
+    ax.minorticks_off()
+
+
+def seeds_on_a_plane(ax: Axes, record: dict, models: Sequence[str], x_test: str, y_test: str) -> None:
+    """Each model's seeds as points: accuracy on one test across, on another up."""
+    for model in models:
+        style, color = STUDY_STYLES[model]
+        x, y = (record["summary"][model]["accuracy"][test] for test in (x_test, y_test))
+        filled = {"markerfacecolor": "none"} if "--" in style or ":" in style else {}
+        ax.plot(x, y, style[0], color=color, label=model, markersize=8, alpha=0.8, clip_on=False, **filled)
+    ax.set(xlabel=f"accuracy, {x_test}", ylabel=f"accuracy, {y_test}", xlim=(0, 1.03), ylim=(0, 1.03))
+
+
+def accuracy_against_bytes(ax: Axes, record: dict, models: Sequence[str], test: str) -> None:
+    """The cache of a text of that test in KiB across, accuracy up; a bar from the lowest seed to the highest."""
+    for model in models:
+        style, color = STUDY_STYLES[model]
+        y = record["summary"][model]["accuracy"][test]
+        kib = record["config"]["models"][model]["cache_bytes"][test] / 1024
+        ax.plot([kib, kib], [min(y), max(y)], "-", color=color, linewidth=1)
+        ax.plot(kib, np.mean(y), style[0], color=color, markersize=7, label=model)
+    ax.set(xscale="log", ylim=(-0.03, 1.05), xlabel="cache of one text (KiB)", ylabel=f"accuracy, {test}")
