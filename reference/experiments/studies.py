@@ -23,9 +23,9 @@ def layers_of(linear: str, softmax: str, depth: int, every: int) -> Stack:
 
 
 def ratios(linear: str, softmax: str = "softmax", depth: int = 8) -> dict[str, Stack]:
-    """All linear, then 7:1, 3:1, 1:1 and all softmax."""
+    """All linear, then 7:1 (of eight layers), 3:1, 1:1 and all softmax."""
     found = {"all linear": Stack((linear,) * depth)}
-    found |= {f"{every - 1}:1": layers_of(linear, softmax, depth, every) for every in (8, 4, 2)}
+    found |= {f"{every - 1}:1": layers_of(linear, softmax, depth, every) for every in (8, 4, 2) if every <= depth}
     return found | {"all softmax": Stack((softmax,) * depth)}
 
 
@@ -38,7 +38,7 @@ def places(linear: str, softmax: str) -> dict[str, Stack]:
 
 ALONE = ("softmax", "softmax_nope", "gated_softmax", "sliding_window", "linear", "lightning", "gated_linear")
 ALONE = {name: Stack((name,)) for name in (*ALONE, "deltanet", "gated_deltanet", "gated_deltanet_neg", "kda")}
-TWICE = ("softmax", "gated_linear", "deltanet", "gated_deltanet", "deltanet_neg", "gated_deltanet_neg")
+TWICE = ("softmax", "gated_linear", "gated_deltanet", "deltanet_neg", "gated_deltanet_neg")
 TWICE = {name: Stack((name, name)) for name in TWICE}
 TWO = {
     "softmax": ("softmax_nope", "softmax_nope"),
@@ -49,25 +49,24 @@ TWO = {
     "hybrid, beta below 1": ("softmax_nope", "deltanet"),
 }
 TWO = {name: Stack(layers) for name, layers in TWO.items()}
+FEW = {
+    name: ALONE[name] for name in ("softmax", "softmax_nope", "linear", "gated_linear", "deltanet", "gated_deltanet")
+}
 BY_PARITY = {
-    "all linear": Stack(("deltanet_neg",) * 4),
-    "3:1": Stack((*("deltanet_neg",) * 3, "softmax_nope")),
-    "1:1": Stack(("deltanet_neg", "softmax_nope") * 2),
-    "1:1, softmax first": Stack(("softmax_nope", "deltanet_neg") * 2),
-    "1:1, beta below 1": Stack(("deltanet", "softmax_nope") * 2),
-    "all softmax": Stack(("softmax_nope",) * 4),
+    "all linear": Stack(("deltanet_neg",) * 2),
+    "linear, softmax": Stack(("deltanet_neg", "softmax_nope")),
+    "softmax, linear": Stack(("softmax_nope", "deltanet_neg")),
+    "linear, softmax, beta below 1": Stack(("deltanet", "softmax_nope")),
+    "all softmax": Stack(("softmax_nope",) * 2),
 }
 DEEP = ratios("gated_deltanet") | {
     "all lightning": Stack(("lightning",) * 8),
     "lightning 7:1": layers_of("lightning", "softmax", 8, 8),
     "window 3:1": layers_of("sliding_window", "softmax", 8, 4),
 }
-SIZES = {
-    f"{name}, Dk {size}": Stack((name,), size)
-    for name in ("linear", "gated_deltanet", "softmax")
-    for size in (4, 8, 16, 32)
-}
-RATES, SLOW = (1e-3, 3e-3, 1e-2), (1e-3, 3e-3)  # SLOW: of deep stacks
+SIZES = {f"{name}, Dk {size}": Stack((name,), size) for name in ("linear", "gated_deltanet") for size in (4, 8, 16, 32)}
+SIZES |= {f"softmax_nope, Dk {size}": Stack(("softmax_nope",), size) for size in (4, 16)}
+RATES, FAST, SLOW = (1e-3, 3e-3, 1e-2), (3e-3, 1e-2), (1e-3, 3e-3)  # FAST: one layer, SLOW: several
 QUICK = Recipe(800, lrs=(5e-3,))
 SHORT = QUICK._replace(steps=400, lrs=(3e-3,))  # of deep stacks: shows that it runs, not how it ends
 
@@ -92,7 +91,7 @@ STUDIES = {
         "the same, with 4 to 32 key channels",
         tasks.recall,
         SIZES,
-        Recipe(1500, lrs=RATES),
+        Recipe(1000, lrs=FAST),
         ("linear, Dk 4", "linear, Dk 16", "gated_deltanet, Dk 4", "gated_deltanet, Dk 16"),
         QUICK,
     ),
@@ -115,24 +114,24 @@ STUDIES = {
     "needle": StudySetting(
         "one pair among more and more distractors",
         tasks.needle,
-        ALONE,
-        Recipe(1500, lrs=RATES),
+        FEW,
+        Recipe(1000, lrs=FAST),
         ("softmax", "linear", "gated_deltanet"),
         QUICK._replace(steps=1200),
     ),
     "copying": StudySetting(
         "marked tokens among noise, said again in order",
         tasks.copying,
-        ALONE,
-        Recipe(1500, lrs=RATES),
+        FEW,
+        Recipe(1000, lrs=FAST),
         ("softmax", "linear", "gated_deltanet"),
         QUICK,
     ),
     "induction": StudySetting(
         "what followed the last time",
         tasks.induction,
-        ALONE,
-        Recipe(1500, lrs=RATES),
+        FEW,
+        Recipe(1000, lrs=FAST),
         ("softmax", "linear", "gated_deltanet"),
         QUICK,
     ),
@@ -148,31 +147,31 @@ STUDIES = {
         "products of permutations of 3 things",
         partial(tasks.permutations, 3, swaps=False),
         TWICE,
-        Recipe(2000, batch_size=64, lrs=RATES),
+        Recipe(1200, lrs=SLOW),
         ("softmax", "gated_deltanet_neg"),
-        QUICK._replace(batch_size=64, lrs=(3e-3,)),
+        QUICK._replace(lrs=(3e-3,)),
     ),
     "permutations_5": StudySetting(
         "products of swaps of 5 things",
         partial(tasks.permutations, 5, swaps=True),
         TWICE,
-        Recipe(3000, batch_size=64, lrs=RATES),
+        Recipe(1600, lrs=SLOW),
         ("softmax", "gated_deltanet_neg"),
-        QUICK._replace(batch_size=64, lrs=(3e-3,)),
+        QUICK._replace(lrs=(3e-3,)),
     ),
     "places": StudySetting(
         "two_tasks with one softmax layer of four: where it stands",
         tasks.two_tasks,
         places("deltanet_neg", "softmax_nope"),
-        Recipe(3000, key_dim=8, lrs=SLOW),
+        Recipe(1000, key_dim=8, lrs=SLOW),
         ("first", "last"),
         SHORT._replace(key_dim=8),
     ),
     "ratios": StudySetting(
         "more pairs than a state has room for, by share of softmax layers",
         tasks.crowded_recall,
-        ratios("gated_deltanet"),
-        Recipe(2500, key_dim=8, lrs=SLOW),
+        ratios("gated_deltanet", depth=4),
+        Recipe(1000, key_dim=8, lrs=SLOW),
         ("all linear", "3:1", "all softmax"),
         SHORT._replace(key_dim=8, batch_size=16),
     ),
@@ -196,8 +195,8 @@ STUDIES = {
         "which of two values to recall depends on the parity of the bits between",
         tasks.recall_by_parity,
         BY_PARITY,
-        Recipe(5000, key_dim=8, lrs=SLOW),
-        ("all linear", "1:1", "all softmax"),
+        Recipe(2400, key_dim=8, lrs=SLOW),
+        ("all linear", "linear, softmax", "all softmax"),
         SHORT._replace(key_dim=8),
     ),
 }

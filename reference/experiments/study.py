@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from reference.experiments.studies import STUDIES
-from reference.experiments.toy import Study
-from reference.manifest import ROOT
+from reference.experiments.toy import STORED, Study
 
 
 def main(argv: list[str]) -> int:
@@ -38,7 +37,7 @@ def main(argv: list[str]) -> int:
     wanted = chosen.models or (setting.quick if chosen.quick else models)
     recipe = setting.quick_recipe if chosen.quick else recipe
     if out is None and not chosen.quick and not chosen.models:
-        out = ROOT / "figures" / "data" / f"{name}.json"
+        out = STORED / f"{name}.json"
     try:
         record = Study(name, setting.task(), {x: models[x] for x in wanted}, recipe, out, chosen.device).run(seeds)
     except ValueError as error:

@@ -15,9 +15,11 @@ from reference.bench.measure import describe_machine
 from reference.experiments.members import AdamWs, Captured, side_by_side_members
 from reference.experiments.mixers import ToyLM, toy_cache_bytes
 from reference.files import write_text
+from reference.manifest import ROOT
 from reference.tasks import NOT_ASKED, PAD, Questions, asked
 
 Difficulty = dict[str, int | bool]
+STORED = ROOT / "figures" / "data"
 
 
 class Stack(NamedTuple):
@@ -210,6 +212,11 @@ def as_lines(record: dict) -> str:
     runs = ",\n  ".join(json.dumps(run) for run in record["runs"])
     head = json.dumps({key: value for key, value in record.items() if key != "runs"}, indent=1)
     return f'{head[:-2]},\n "runs": [\n  {runs}\n ]\n}}\n'
+
+
+def load_record(name: str, folder: Path = STORED) -> dict:
+    """A stored study, as `python -m reference experiment NAME` wrote it."""
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def best_rates(runs: list[dict], models: list[str]) -> dict[str, dict]:
