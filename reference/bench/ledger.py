@@ -22,11 +22,11 @@ from reference.bench.measure import as_json, describe_machine, peak_resident_byt
 from reference.bench.mixers import (
     NAMES,
     WIDTH,
+    bytes_in_state,
     filled_state,
     mixer_config,
     operator_step,
     random_mixer,
-    state_bytes,
 )
 from reference.costs import layer_cache_bytes, layer_decode_work, mixer_parameters, prompt_mixing_flops
 from reference.files import write_text
@@ -77,7 +77,7 @@ def count_mixers(tokens: int, width: int = WIDTH) -> dict[str, dict[str, list]]:
         found[name] = {
             "prefill_flops": [2 * weights * tokens + prompt_mixing_flops(config, 0, tokens), prompt],
             "decode_flops": [step.flops, decode],
-            "held_bytes": [layer_cache_bytes(config, 0, tokens, element_bytes=BYTES), state_bytes(after[0])],
+            "held_bytes": [layer_cache_bytes(config, 0, tokens, element_bytes=BYTES), bytes_in_state(after[0])],
             "layer_bytes": [step.state_bytes, layer.total - step.weight_bytes],
             "operator_bytes": [step.state_bytes, operator.total],
         }

@@ -80,7 +80,7 @@ def filled_state(config: HybridConfig, tokens: int, batch_size: int = 1) -> obje
     return DeltaState(some(3 * H * D, config.linear_conv_kernel_dim - 1), some(H, D, D))
 
 
-def state_bytes(state: object) -> int:
+def bytes_in_state(state: object) -> int:
     """Bytes of the tensors of a layer's state."""
     parts = [state] if isinstance(state, Tensor) else state
     return sum(x.nbytes for x in parts if isinstance(x, Tensor))
