@@ -190,7 +190,7 @@ def _choose(draws: int, n: int, among: int, rng: torch.Generator) -> Tensor:
     return torch.rand(draws, among, generator=rng).argsort(-1)[:, :n]
 
 
-def measure(seed: int, settings: dict, bar: tqdm) -> dict:
+def measure_capacity(seed: int, settings: dict, bar: tqdm) -> dict:
     rng = torch.Generator().manual_seed(seed)
     found: dict[str, dict] = {model: {"unique": {}, "correlated": {}, "overwrite": {}} for model in MODELS}
     single = {m: how.get("beta") for m, how in RULES.items() if not how.keys() & {"g", "passes"}}
@@ -211,7 +211,7 @@ def measure(seed: int, settings: dict, bar: tqdm) -> dict:
     return found | {"theory": theory}
 
 
-def table(record: dict) -> str:
+def capacity_table(record: dict) -> str:
     """Means over seeds: pairs held at 90%, at the cosines, after the rewrites."""
     config, summary = record["config"], record["summary"]
     held = [[m, *(summary[m]["unique"][f"Dk_{D}"]["pairs_at_90"]["mean"] for D in config["Dks"])] for m in MODELS]
@@ -238,9 +238,9 @@ CAPACITY = Untrained(
         "rewrites": [1, 2, 4, 8, 16],
     },
     {"draws": 10},
-    measure,
+    measure_capacity,
     lambda settings: len(settings["Dks"]) + 4,
-    table,
+    capacity_table,
 )
 
 

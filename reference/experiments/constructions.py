@@ -159,7 +159,7 @@ def stored_in(task: str, settings: dict, rng: torch.Generator) -> dict[str, dict
     return found
 
 
-def measure(seed: int, settings: dict, bar: tqdm) -> dict:
+def measure_constructions(seed: int, settings: dict, bar: tqdm) -> dict:
     rng, found = torch.Generator().manual_seed(seed), {}
     for task in TASKS:
         long = draw_tracking(task, settings["long_tokens"], settings["long_streams"], rng)
@@ -174,7 +174,7 @@ def measure(seed: int, settings: dict, bar: tqdm) -> dict:
     return found
 
 
-def table(record: dict) -> str:
+def constructions_table(record: dict) -> str:
     config, summary = record["config"], record["summary"]
     names = list(summary["parity"]["operators"])
     rows = []
@@ -211,9 +211,9 @@ CONSTRUCTIONS = Untrained(
         "long_streams": 2,
     },
     {"tokens": 5000, "long_tokens": 10_000},
-    measure,
+    measure_constructions,
     lambda settings: 2 * len(TASKS),
-    table,
+    constructions_table,
 )
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Habits(NamedTuple):
+class TalkHabits(NamedTuple):
     """How people talk. Lengths are log-normal: the median, and the standard deviation of the logarithm."""
 
     systems: int = 4  # system prompts, the n-th chosen with weight 1 / n
@@ -84,7 +84,7 @@ class _Conversation:
         self.last_answer = system
 
 
-def draw_trace(requests: int, habits: Habits, rng: np.random.Generator) -> Trace:
+def draw_trace(requests: int, habits: TalkHabits, rng: np.random.Generator) -> Trace:
     """So many requests, the conversations interleaved. Raises ValueError."""
     if requests < 1:
         raise ValueError(f"requests: expected a number >= 1, got {requests}")

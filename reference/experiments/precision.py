@@ -35,7 +35,7 @@ REWRITTEN, SELDOM, RECENT = 8, 16, 32
 BLOCK = 500  # tokens whose inputs are laid out at a time
 
 
-class Stream(NamedTuple):
+class KeyStream(NamedTuple):
     """k [T, H, D] of unit length; v [T, H, D]; beta [T, H]; writes [T]: tokens that write; key [T, H]: the number of
     the key, equal where a key comes again."""
 
@@ -46,7 +46,7 @@ class Stream(NamedTuple):
     key: Tensor
 
 
-def draw_stream(kind: str, T: int, heads: int, D: int, rng: torch.Generator) -> Stream:
+def draw_stream(kind: str, T: int, heads: int, D: int, rng: torch.Generator) -> KeyStream:
     """Keys, values and write strengths of one kind of data, float32. Raises ValueError."""
     if kind not in DATA:
         raise ValueError(f"kind: expected one of {list(DATA)}, got {kind!r}")
@@ -62,7 +62,7 @@ def draw_stream(kind: str, T: int, heads: int, D: int, rng: torch.Generator) -> 
     elif kind == "seldom":
         writes = torch.arange(T) % SELDOM == 0
         v, beta = v * writes[:, None, None], beta * writes[:, None]
-    return Stream(k / k.norm(dim=-1, keepdim=True), v, beta, writes, key)
+    return KeyStream(k / k.norm(dim=-1, keepdim=True), v, beta, writes, key)
 
 
 def log_decays(heads: int, D: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -109,7 +109,7 @@ class States:
         beta = None if beta is None else beta.expand(rows, -1)
         decode_step(k, k, v, g.flatten(0, 1), beta, S.flatten(0, 1), scale=1.0)
 
-    def errors(self, stream: Stream, t: int) -> dict[str, dict[str, dict[str, float]]]:
+    def errors(self, stream: KeyStream, t: int) -> dict[str, dict[str, dict[str, float]]]:
         """After t tokens: model -> format -> {"state", "read", "miss"}, and "float64" -> {"miss"}."""
         q, v = recent_writes(stream, t)
         truth, found = self.exact[0], {}
@@ -126,7 +126,7 @@ class States:
         return found
 
 
-def recent_writes(stream: Stream, t: int) -> tuple[Tensor, Tensor]:
+def recent_writes(stream: KeyStream, t: int) -> tuple[Tensor, Tensor]:
     """(keys of the last RECENT tokens that wrote, what was last written under each): [R, H, D] float64."""
     at = stream.writes[:t].nonzero()[-RECENT:, 0]
     key, heads = stream.key[:t], stream.k.shape[1]
@@ -142,7 +142,7 @@ def _ratio(x: Tensor, y: Tensor) -> float:
     return (x.norm() / y.norm()).item()
 
 
-def cache_errors(stream: Stream, positions: list[int]) -> dict[str, dict[str, dict[str, list[float]]]]:
+def cache_errors(stream: KeyStream, positions: list[int]) -> dict[str, dict[str, dict[str, list[float]]]]:
     """Softmax attention over keys and values that were rounded when written: as States.errors, without "state"."""
     found: dict[str, dict] = {model: {} for model in SOFTMAX}
     for form in ("float64", *CACHED):
@@ -177,7 +177,7 @@ def fading(decay: float, form: str, rng: torch.Generator, *, steps: int = 1000, 
 
 
 @torch.no_grad()
-def measure(seed: int, settings: dict, bar: tqdm) -> dict:
+def measure_precision(seed: int, settings: dict, bar: tqdm) -> dict:
     rng, (heads, D) = torch.Generator().manual_seed(seed), (settings["heads"], settings["D"])
     positions, forms = settings["positions"], list(FORMATS)
     found: dict[str, dict] = {}
@@ -206,7 +206,7 @@ def measure(seed: int, settings: dict, bar: tqdm) -> dict:
     return found | {"fading": alone}
 
 
-def table(record: dict) -> str:
+def precision_table(record: dict) -> str:
     """Relative error of reads at the last position, mean over seeds, for each kind of data."""
     at = f"{record['config']['positions'][-1]:,}"
     parts = []
@@ -227,9 +227,9 @@ PRECISION = Untrained(
     "A state kept in 16 or 8 bits after every token, beside an 8-bit cache",
     {"positions": [64, 256, 1024, 4096, 16384, 65536, 100_000], "heads": 2, "D": 32, "data": list(DATA)},
     {"positions": [64, 256, 1024, 4096]},
-    measure,
+    measure_precision,
     lambda settings: settings["positions"][-1] * len(settings["data"]),
-    table,
+    precision_table,
 )
 
 

@@ -28,7 +28,7 @@ from reference.checkpoints.published import published_config
 from reference.config import HybridConfig, preset
 from reference.costs import bytes_of_cache
 from reference.experiments.command import Untrained, markdown_table, run_untrained
-from reference.experiments.conversations import Habits, Request, Trace, draw_trace
+from reference.experiments.conversations import Request, TalkHabits, Trace, draw_trace
 from reference.model import HybridLM
 from reference.prefixes import PrefixCache
 
@@ -36,7 +36,10 @@ GIB = 2**30
 HYBRIDS = {"qwen3_next": "full_attention", "kimi_linear": "latent_attention", "minimax": "full_attention"}
 SOFTMAX_ONLY = ("qwen3", "minimax_m2")
 PAGE = 64  # tokens of a softmax cache that are given up at a time
-TRACES = {"chat": Habits(), "long": Habits(document=(30_000, 0.7), with_document=1.0, message=(200, 1.0), turns=8)}
+TRACES = {
+    "chat": TalkHabits(),
+    "long": TalkHabits(document=(30_000, 0.7), with_document=1.0, message=(200, 1.0), turns=8),
+}
 
 
 class Policy(NamedTuple):
@@ -196,7 +199,7 @@ def cast() -> dict[str, HybridConfig]:
     return found
 
 
-SMALL_TALK = Habits(2, (20, 40), (6, 0.6), (30, 0.5), 0.2, (8, 0.6), 4, 0.15, 0.2, 3)
+SMALL_TALK = TalkHabits(2, (20, 40), (6, 0.6), (30, 0.5), 0.2, (8, 0.6), 4, 0.15, 0.2, 3)
 
 
 @torch.no_grad()
@@ -219,7 +222,7 @@ def check_on_a_model(requests: int, every: int, budget: int, rng: np.random.Gene
     return found | {"requests_that_differ": differ, "bytes": store.bytes, "most_bytes": store.most_bytes}
 
 
-def measure(seed: int, settings: dict, bar: tqdm) -> dict:
+def measure_prefix_reuse(seed: int, settings: dict, bar: tqdm) -> dict:
     rng = np.random.default_rng(seed)
     traces = {name: draw_trace(settings["requests"], habits, rng) for name, habits in TRACES.items()}
     budgets = [x * GIB if x else float("inf") for x in settings["budgets_GiB"]]
@@ -246,7 +249,7 @@ def describe_trace(trace: Trace) -> dict[str, float]:
     return found | {"mean_prompt": sum(lengths) / len(lengths), "new": new_tokens(trace) / trace.prompt_tokens}
 
 
-def table(record: dict) -> str:
+def prefix_reuse_table(record: dict) -> str:
     config, summary, parts = record["config"], record["summary"], []
     heads = ["unlimited" if x is None else f"{x} GiB" for x in config["budgets_GiB"]]
     for trace, about in summary["trace"].items():
@@ -273,11 +276,11 @@ PREFIX_REUSE = Untrained(
     "Branching conversations from cached prefixes: snapshots against a cache that can be cut",
     {"requests": 1000, "budgets_GiB": [1, 4, 16, 64, 256, None], "check_requests": 40},
     {"requests": 200},
-    measure,
+    measure_prefix_reuse,
     lambda settings: (
         len(TRACES) * len(settings["budgets_GiB"]) * (len(HYBRIDS) * (len(POLICIES) + 1) + len(SOFTMAX_ONLY))
     ),
-    table,
+    prefix_reuse_table,
 )
 
 
