@@ -13,10 +13,11 @@ from reference.ops._shapes import check_cu_seqlens
 
 
 class MultiTokenHead(nn.Module):
-    """From the last block's output at t and the embedding of token t+1 to features that predict token t+2.
+    """From the model's last features at t and the embedding of token t+1 to features that predict token t+2.
 
     forward(x, embedded [B, T, hidden_size], rows) -> [B, T, hidden_size], for the model's own lm_head. One block of
-    softmax attention behind a projection of the two, each normed, side by side.
+    softmax attention behind a projection of the two, each normed, side by side. x is what lm_head reads, behind the
+    last norm: Qwen3-Next's head was trained so (vLLM's qwen3_next_mtp), DeepSeek's reads it before that norm.
     Source: DeepSeek-V3 section 2.2; names and order (embedding first) as in Qwen3-Next's checkpoints, `mtp.*`.
     """
 
@@ -90,7 +91,8 @@ class HybridLM(nn.Module):
             after.append(state)
         if cache is not None:  # only now: an error inside leaves the cache as it was
             cache.states, cache.seen, cache.left_padding = after, cache.seen + ids.shape[1], rows.left_padding
-        logits = self.lm_head(self.norm(x))
+        x = self.norm(x)
+        logits = self.lm_head(x)
         if not predict_ahead:
             return logits
         return logits, self.lm_head(self.mtp(x, self.embed_tokens(ids.roll(-1, 1)), rows))
