@@ -7,9 +7,9 @@ EXPERIMENTS = {
     "sinks": "attention sinks with and without their cures (chapter 06)",
     "hybrid": "all linear, 3:1 and all softmax at equal parameters, on real text (chapter 09)",
     "capacity": "how many pairs a matrix holds, by rule, without training (chapter 10, 2 min)",
-    "constructions": "parity and permutations by hand with beta = 2 (chapter 10, 2 min)",
-    "precision": "a state stored in 16 and 8 bits after every token, for 100,000 tokens (chapter 10, 15 min)",
-    "prefix_reuse": "branching conversations from cached prefixes: snapshots against a KV cache (chapter 10, 5 min)",
+    "constructions": "parity and permutations by hand with beta = 2 (chapter 10, 5 min)",
+    "precision": "a state stored in 16 and 8 bits after every token, for 100,000 tokens (chapter 10, 20 min)",
+    "prefix_reuse": "branching conversations from cached prefixes: snapshots against a KV cache (chapter 10, 8 min)",
 }
 
 
