@@ -23,6 +23,11 @@ def crossover(answer: Callable) -> str:
             "The state is held once; twice is what a step moves.": (2 * state + tail) / growth,
             "There are HK key heads in the cache and HV states: don't cancel them.": (Dk * Dv * bS + tail)
             / (2 * D * b),
+            "The cache has HK key heads, not HV.": (state + tail) / (2 * HV * D * b),
+            "There are HV states, not one.": (Dk * Dv * bS + tail) / growth,
+            "Upside down: the state is divided by what the cache grows by.": growth / (state + tail),
+            "Half a head's width is for equal heads, equal bytes and no tail.": D / 2,
+            "Don't round.": np.ceil((state + tail) / growth),
         },
     )
     return "Nothing in it depends on the model's width or depth."
@@ -39,6 +44,8 @@ def shared_bytes(answer: Callable) -> str:
             "A state is read *and* written.": (W / B + cache + state),
             "Caches and states are each text's own: only the weights are shared.": (W + cache + 2 * state) / B,
             "The weights are read once for all B texts.": (W + cache + 2 * state),
+            "A state is read *and* written, and the weights are read once for all B texts.": (W + cache + state),
+            "A state is read *and* written, and only the weights are shared.": (W + cache + state) / B,
             "That is the whole step; per token means divided among the B texts.": (W + B * (cache + 2 * state)),
             "A cache is read; it grows by one token, and that is not counted here.": (W / B + 2 * cache + 2 * state),
         },
@@ -48,21 +55,24 @@ def shared_bytes(answer: Callable) -> str:
 
 @exercise("11.3", "A fitted exponent")
 def fitted(answer: Callable) -> str:
-    n = np.array([256, 512, 1024, 2048, 4096.0])
-    t = 1e-3 + 2e-9 * n**2 * np.array([1.02, 0.97, 1.01, 1.0, 0.99])
-    slope = np.polyfit(np.log(n[-3:]), np.log(t[-3:]), 1)[0]
+    k, n = 4, np.array([128, 256, 512, 1024, 2048, 4096.0])
+    t = 1e-3 + 2e-9 * n**2 * np.array([1.05, 1.02, 0.97, 1.01, 1.0, 0.99])
+    slope = np.polyfit(np.log(n[-k:]), np.log(t[-k:]), 1)[0]
     expect_close(
-        answer(n, t, 3),
+        answer(n, t, k),
         slope,
         "the exponent",
         mistakes={
             "You used all lengths: fit the last `k`, where fixed costs weigh least.": np.polyfit(
                 np.log(n), np.log(t), 1
             )[0],
-            "Take logarithms of both, lengths and seconds.": np.polyfit(n[-3:], t[-3:], 1)[0],
-            "You have the axes swapped: lengths come first.": np.polyfit(np.log(t[-3:]), np.log(n[-3:]), 1)[0],
+            "Take logarithms of both, lengths and seconds.": np.polyfit(n[-k:], t[-k:], 1)[0],
+            "Take logarithms of the lengths too.": np.polyfit(n[-k:], np.log(t[-k:]), 1)[0],
+            "Those are the first `k`: the longest texts stand last.": np.polyfit(np.log(n[:k]), np.log(t[:k]), 1)[0],
+            "That is the line through two of the points: fit all `k`.": np.log(t[-1] / t[-k]) / np.log(n[-1] / n[-k]),
+            "You have the axes swapped: lengths come first.": np.polyfit(np.log(t[-k:]), np.log(n[-k:]), 1)[0],
             "That is the intercept; the slope comes first in polyfit's answer.": np.polyfit(
-                np.log(n[-3:]), np.log(t[-3:]), 1
+                np.log(n[-k:]), np.log(t[-k:]), 1
             )[1],
             "Seconds grow with length: your sign is turned.": -slope,
         },
@@ -83,6 +93,7 @@ def fitting(answer: Callable) -> str:
             "Half a text doesn't fit: round down.": (memory - weights) / one,
             "Round down, not up.": np.ceil((memory - weights) / one),
             "Every text has its own state beside its cache.": (memory - weights - state) // (n * growth),
+            "A state is held once; twice is what a step moves.": (memory - weights) // (one + state),
             "The state doesn't grow: it is added, not multiplied by n.": (memory - weights) // (n * (growth + state)),
         },
     )
@@ -104,6 +115,11 @@ def indexer_pays(answer: Callable) -> str:
         mistakes={
             "The indexer looks at all n tokens, not at k.": k + index * k / core,
             "The attention reads k tokens, the indexer n: set core n = index n + core k.": core * k / index,
+            "The indexer comes on top of the k tokens' attention: set core n = index n + core k.": (core - index)
+            * k
+            / index,
+            "Upside down: core - index belongs below.": k * (core - index) / core,
+            "Don't round.": np.ceil(core * k / (core - index)),
             "Without the indexer's own price it would be k.": k,
             "The sign: what is saved per token is core - index.": core * k / (core + index),
         },
@@ -114,8 +130,8 @@ def indexer_pays(answer: Callable) -> str:
 @exercise("11.6", "A claim")
 def a_claim(answer: object) -> str:
     sentences = {
-        "a": "The cache is one over four, and four is less than ten.",
-        "c": "Kernels are not published, and a count needs none to say where a difference can't come from.",
+        "a": "A cache of a quarter explains four, and four is less than ten.",
+        "c": "Kernels decide how much of a saving is reached; to say how large it can be, a count needs none.",
         "d": "At 32K and one text the weights are most of the bytes: that is the experts' part.",
     }
     expect_choice(answer, "b", sentences)

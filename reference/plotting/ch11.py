@@ -107,25 +107,21 @@ def draw_pairs(
     return fig
 
 
-def draw_measured_crossings(rows: dict[str, dict[str, object]]) -> Figure:
-    """For each row the formulas' lengths (held, moved) as lines, and the rounds' measured ones as dots."""
+def draw_measured_crossings(rows: dict[str, dict[str, dict]]) -> Figure:
+    """For each row the lengths that formulas give ("paper") as lines, and the rounds' measured ones as dots."""
     fig, ax = plt.subplots(figsize=(6.4, 0.5 * len(rows) + 1.5))
+    styles = {
+        "bytes held": (":", "best"),
+        "bytes moved": ("-", "softmax"),
+        "FLOPs, Gated DeltaNet": ("--", "gated_delta"),
+    }
+    for name, (line, color) in styles.items():
+        ax.plot([], [], line, color=COLORS[color], label=name)
     for row, found in enumerate(rows.values()):
         first = row == 0
-        ax.plot(
-            [found["held"]] * 2,
-            [row - 0.3, row + 0.3],
-            ":",
-            color=COLORS["best"],
-            label="bytes held" if first else None,
-        )
-        ax.plot(
-            [found["moved"]] * 2,
-            [row - 0.3, row + 0.3],
-            "-",
-            color=COLORS["softmax"],
-            label="bytes moved" if first else None,
-        )
+        for name, n in found["paper"].items():
+            line, color = styles[name]
+            ax.plot([n, n], [row - 0.3, row + 0.3], line, color=COLORS[color])
         for name, rounds in found["measured"].items():
             color, _, marker = MIXER_LINES[name]
             label = f"{name}, measured" if first else None
