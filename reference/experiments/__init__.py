@@ -13,24 +13,24 @@ EXPERIMENTS = {
 }
 
 
-# Studies of toy models (reference/experiments/studies.py), all run by `study`; hours of two cores beside each.
+# Studies of toy models (reference/experiments/studies.py, chapter 10), all run by `study`; about how long on two cores.
 TOYS = {
-    "two_tasks": "recall and parity in one model: each pure stack fails one",
-    "recall": "key-value pairs, more and more of them",
-    "state_size": "the same, with 4 to 32 key channels",
-    "overwrite": "keys rewritten again and again",
-    "stream": "a long stream over few keys",
-    "needle": "one pair among distractors",
-    "copying": "marked tokens among noise, said again in order",
-    "induction": "what followed the last time",
-    "parity": "odd or even, beyond the trained length",
-    "permutations_3": "products of permutations of 3 things",
-    "permutations_5": "products of swaps of 5 things",
-    "places": "two_tasks with one softmax layer of four: where it stands",
-    "ratios": "crowded recall by share of softmax layers",
-    "multi_hop": "follow links, by share of softmax layers",
-    "multi_turn": "facts set, changed and asked over many turns, by share",
-    "recall_by_parity": "what to recall depends on a parity",
+    "two_tasks": "recall and parity in one model: each pure stack fails one (50 min)",
+    "recall": "key-value pairs, more and more of them (25 min)",
+    "state_size": "the same, with 4 to 32 key channels (10 min)",
+    "overwrite": "keys rewritten again and again (30 min)",
+    "stream": "a long stream over few keys (25 min)",
+    "needle": "one pair among distractors (6 min)",
+    "copying": "marked tokens among noise, said again in order (5 min)",
+    "induction": "what followed the last time (3 min)",
+    "parity": "odd or even, beyond the trained length (25 min)",
+    "permutations_3": "products of permutations of 3 things (8 min)",
+    "permutations_5": "products of swaps of 5 things (12 min)",
+    "places": "two_tasks with one softmax layer of four: where it stands (12 min)",
+    "ratios": "crowded recall by share of softmax layers (12 min)",
+    "multi_hop": "follow links, by share of softmax layers (3 h)",
+    "multi_turn": "facts set, changed and asked over many turns, by share (6 h)",
+    "recall_by_parity": "what to recall depends on a parity (10 min)",
 }
 
 

@@ -49,9 +49,7 @@ TWO = {
     "hybrid, beta below 1": ("softmax_nope", "deltanet"),
 }
 TWO = {name: Stack(layers) for name, layers in TWO.items()}
-FEW = {
-    name: ALONE[name] for name in ("softmax", "softmax_nope", "linear", "gated_linear", "deltanet", "gated_deltanet")
-}
+FEW = {name: ALONE[name] for name in ("softmax", "softmax_nope", "linear", "gated_linear", "gated_deltanet")}
 BY_PARITY = {
     "all linear": Stack(("deltanet_neg",) * 2),
     "linear, softmax": Stack(("deltanet_neg", "softmax_nope")),
@@ -64,6 +62,7 @@ DEEP = ratios("gated_deltanet") | {
     "lightning 7:1": layers_of("lightning", "softmax", 8, 8),
     "window 3:1": layers_of("sliding_window", "softmax", 8, 4),
 }
+HOPPING = ("3:1", "1:1", "all softmax", "all lightning", "lightning 7:1", "window 3:1")
 SIZES = {f"{name}, Dk {size}": Stack((name,), size) for name in ("linear", "gated_deltanet") for size in (4, 8, 16, 32)}
 SIZES |= {f"softmax_nope, Dk {size}": Stack(("softmax_nope",), size) for size in (4, 16)}
 RATES, FAST, SLOW = (1e-3, 3e-3, 1e-2), (3e-3, 1e-2), (1e-3, 3e-3)  # FAST: one layer, SLOW: several
@@ -101,7 +100,7 @@ STUDIES = {
         ALONE,
         Recipe(1500, lrs=RATES),
         ("linear", "gated_deltanet", "softmax"),
-        QUICK,
+        QUICK._replace(steps=1200, lrs=(1e-2,)),
     ),
     "stream": StudySetting(
         "a long stream over few keys: who clears the memory can go on",
@@ -115,7 +114,7 @@ STUDIES = {
         "one pair among more and more distractors",
         tasks.needle,
         FEW,
-        Recipe(1000, lrs=FAST),
+        Recipe(800, lrs=FAST),
         ("softmax", "linear", "gated_deltanet"),
         QUICK._replace(steps=1200),
     ),
@@ -123,7 +122,7 @@ STUDIES = {
         "marked tokens among noise, said again in order",
         tasks.copying,
         FEW,
-        Recipe(1000, lrs=FAST),
+        Recipe(800, lrs=FAST),
         ("softmax", "linear", "gated_deltanet"),
         QUICK,
     ),
@@ -131,7 +130,7 @@ STUDIES = {
         "what followed the last time",
         tasks.induction,
         FEW,
-        Recipe(1000, lrs=FAST),
+        Recipe(800, lrs=FAST),
         ("softmax", "linear", "gated_deltanet"),
         QUICK,
     ),
@@ -147,7 +146,7 @@ STUDIES = {
         "products of permutations of 3 things",
         partial(tasks.permutations, 3, swaps=False),
         TWICE,
-        Recipe(1200, lrs=SLOW),
+        Recipe(1200, lrs=RATES),
         ("softmax", "gated_deltanet_neg"),
         QUICK._replace(lrs=(3e-3,)),
     ),
@@ -155,7 +154,7 @@ STUDIES = {
         "products of swaps of 5 things",
         partial(tasks.permutations, 5, swaps=True),
         TWICE,
-        Recipe(1600, lrs=SLOW),
+        Recipe(1600, lrs=RATES),
         ("softmax", "gated_deltanet_neg"),
         QUICK._replace(lrs=(3e-3,)),
     ),
@@ -163,24 +162,25 @@ STUDIES = {
         "two_tasks with one softmax layer of four: where it stands",
         tasks.two_tasks,
         places("deltanet_neg", "softmax_nope"),
-        Recipe(1000, key_dim=8, lrs=SLOW),
+        Recipe(800, key_dim=8, lrs=SLOW),
         ("first", "last"),
         SHORT._replace(key_dim=8),
     ),
     "ratios": StudySetting(
-        "more pairs than a state has room for, by share of softmax layers",
-        tasks.crowded_recall,
-        ratios("gated_deltanet", depth=4),
-        Recipe(1000, key_dim=8, lrs=SLOW),
+        "more pairs than four key channels have room for, by share of softmax layers",
+        tasks.recall,
+        ratios("gated_deltanet", "softmax_nope", depth=4)
+        | {"3:1, softmax first": Stack(("softmax_nope", *("gated_deltanet",) * 3))},
+        Recipe(1200, key_dim=4, lrs=SLOW),
         ("all linear", "3:1", "all softmax"),
-        SHORT._replace(key_dim=8, batch_size=16),
+        SHORT._replace(key_dim=4),
     ),
     "multi_hop": StudySetting(
         "follow one, two and three links, by share of softmax layers",
         tasks.multi_hop,
-        DEEP,
+        {name: DEEP[name] for name in HOPPING},
         Recipe(4000, key_dim=8, lrs=SLOW),
-        ("all linear", "3:1", "all softmax"),
+        ("all lightning", "3:1", "all softmax"),
         SHORT._replace(key_dim=8, batch_size=16),
     ),
     "multi_turn": StudySetting(
@@ -195,7 +195,7 @@ STUDIES = {
         "which of two values to recall depends on the parity of the bits between",
         tasks.recall_by_parity,
         BY_PARITY,
-        Recipe(2400, key_dim=8, lrs=SLOW),
+        Recipe(2000, key_dim=8, lrs=(3e-3,)),
         ("all linear", "linear, softmax", "all softmax"),
         SHORT._replace(key_dim=8),
     ),

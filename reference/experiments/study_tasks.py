@@ -43,12 +43,6 @@ def recall() -> Task:
     return _named(AssociativeRecall(), "pairs", (4, 8, 16), {f"{n} pairs": n for n in (4, 8, 16, 32, 48)})
 
 
-def crowded_recall() -> Task:
-    """More pairs than a state of a few key channels has room for."""
-    tests = {f"{n} pairs": n for n in (8, 16, 32, 64, 96)}
-    return _named(AssociativeRecall(128, 64), "pairs", (8, 16, 32, 64), tests)
-
-
 def overwrite() -> Task:
     return _named(Overwriting(), "times", (1, 2, 4), {f"{n} times": n for n in (1, 2, 4, 8)})
 

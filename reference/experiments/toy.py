@@ -220,7 +220,8 @@ def load_record(name: str, folder: Path = STORED) -> dict:
 
 
 def best_rates(runs: list[dict], models: list[str]) -> dict[str, dict]:
-    """For each model the learning rate of the lowest validation loss, mean over seeds, and its results there:
+    """For each model the learning rate of the lowest validation loss, mean over seeds (of equals the lowest rate), and
+    its results there:
     {"lr": ..., "seeds": [...], "validation": [one per seed], "accuracy": {test: [one per seed]}}. Tests choose nothing;
     the results at all rates are in the record's runs."""
     found = {}

@@ -24,6 +24,7 @@ STUDY_STYLES = {
     "all softmax": ("o-", COLORS["softmax"]),
     "1:1": ("s-", COLORS["best"]),
     "3:1": ("P-", COLORS["gated_delta"]),
+    "3:1, softmax first": ("X-", COLORS["kda"]),
     "7:1": ("P--", COLORS["gated_delta"]),
     "all linear": ("P:", COLORS["gated_delta"]),
     "all lightning": ("v:", COLORS["decay"]),
@@ -69,11 +70,17 @@ def seeds_on_a_plane(ax: Axes, record: dict, models: Sequence[str], x_test: str,
 
 
 def accuracy_against_bytes(ax: Axes, record: dict, models: Sequence[str], test: str) -> None:
-    """The cache of a text of that test in KiB across, accuracy up; a bar from the lowest seed to the highest."""
+    """The cache of a text of that test in KiB across, accuracy up, named; a bar from the lowest seed to the highest."""
+    sizes = []
     for model in models:
         style, color = STUDY_STYLES[model]
         y = record["summary"][model]["accuracy"][test]
-        kib = record["config"]["models"][model]["cache_bytes"][test] / 1024
-        ax.plot([kib, kib], [min(y), max(y)], "-", color=color, linewidth=1)
-        ax.plot(kib, np.mean(y), style[0], color=color, markersize=7, label=model)
-    ax.set(xscale="log", ylim=(-0.03, 1.05), xlabel="cache of one text (KiB)", ylabel=f"accuracy, {test}")
+        sizes.append(record["config"]["models"][model]["cache_bytes"][test] / 1024)
+        ax.plot([sizes[-1]] * 2, [min(y), max(y)], "-", color=color, linewidth=1)
+        ax.plot(sizes[-1], np.mean(y), style[0], color=color, markersize=7)
+        ax.annotate(model, (sizes[-1], np.mean(y)), (5, 4), textcoords="offset points", fontsize=7)
+    ticks = [2**n for n in range(20) if min(sizes) / 1.5 < 2**n < 1.5 * max(sizes)]
+    ax.set(xscale="log", ylim=(-0.03, 1.08), xlabel="cache of one text (KiB)", ylabel=f"accuracy, {test}")
+    ax.set_xlim(min(sizes) / 1.2, 1.9 * max(sizes))
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.minorticks_off()

@@ -151,3 +151,13 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     assert main(["experiment", "list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in [*STUDIES, "sinks", "hybrid"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_captured_steps_train_as_the_processor_does():
+    task, recipe, runs = STUDIES["two_tasks"].task(), TINY_RECIPE._replace(steps=12), [Run(3e-3, 0), Run(1e-2, 1)]
+    stack, bar = Stack(("softmax", "kda")), tqdm(disable=True)
+    here, there = (train_toys(task, stack, recipe, runs, bar, device) for device in ("cpu", "cuda"))
+    for a, b in zip(here, there, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=2e-3)
+        assert a["validation"] == pytest.approx(b["validation"], abs=2e-3)

@@ -1,0 +1,35 @@
+"""The stored studies are those that the commands make: same configuration, all runs, and a summary that follows."""
+
+import json
+
+import pytest
+
+from reference.experiments.studies import STUDIES
+from reference.experiments.study import metrics
+from reference.experiments.toy import STORED, Study, best_rates, load_record
+
+RECORDS = [name for name in STUDIES if (STORED / f"{name}.json").exists()]
+
+
+def test_every_study_is_stored():
+    assert set(RECORDS) == set(STUDIES)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_stored_study_is_what_its_command_makes(name):
+    setting, record = STUDIES[name], load_record(name)
+    study = Study(name, setting.task(), setting.models, setting.recipe, None)
+    assert json.loads(json.dumps(study.config)) == record["config"]
+    wanted = {(model, lr, seed) for model in setting.models for lr in setting.recipe.lrs for seed in range(3)}
+    assert {(run["model"], run["lr"], run["seed"]) for run in record["runs"]} == wanted
+    assert len(record["runs"]) == len(wanted)
+    assert record["summary"] == json.loads(json.dumps(best_rates(record["runs"], list(setting.models))))
+    assert all(machine["torch"] for machine in record["machines"]) and record["seconds"] > 0
+
+
+def test_the_headline_separates_on_every_seed():
+    found = metrics(load_record("two_tasks"))
+    assert min(found["hybrid"]["recall"]) >= 0.9 and min(found["hybrid"]["parity"]) >= 0.8
+    assert max(found["softmax"]["parity"]) <= 0.7 and max(found["delta"]["recall"]) <= 0.6
+    found = metrics(load_record("overwrite"))
+    assert min(found["gated_deltanet"]["accuracy_hardest"]) >= 0.9 and max(found["linear"]["accuracy_hardest"]) <= 0.3
