@@ -54,7 +54,6 @@ BY_PARITY = {
     "all linear": Stack(("deltanet_neg",) * 2),
     "linear, softmax": Stack(("deltanet_neg", "softmax_nope")),
     "softmax, linear": Stack(("softmax_nope", "deltanet_neg")),
-    "linear, softmax, beta below 1": Stack(("deltanet", "softmax_nope")),
     "all softmax": Stack(("softmax_nope",) * 2),
 }
 DEEP = ratios("gated_deltanet") | {

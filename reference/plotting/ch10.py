@@ -35,11 +35,6 @@ STUDY_STYLES = {
     "hybrid, delta first": ("P--", COLORS["kda"]),
     "hybrid, beta below 1": ("v--", COLORS["decay"]),
     "softmax with RoPE": ("s--", COLORS["softmax"]),
-    "linear, softmax": ("P-", COLORS["gated_delta"]),
-    "softmax, linear": ("P--", COLORS["kda"]),
-    "linear, softmax, beta below 1": ("v--", COLORS["decay"]),
-    "hebb": ("^-", COLORS["hebbian"]),
-    "best": ("o:", COLORS["best"]),
 }
 
 
