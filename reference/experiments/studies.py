@@ -99,7 +99,7 @@ STUDIES = {
         ALONE,
         Recipe(1500, lrs=RATES),
         ("linear", "gated_deltanet", "softmax"),
-        QUICK._replace(steps=1200, lrs=(1e-2,)),
+        QUICK._replace(steps=2000),
     ),
     "stream": StudySetting(
         "a long stream over few keys: who clears the memory can go on",
