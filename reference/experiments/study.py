@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", type=int, help="default 3, with --quick 1")
     parser.add_argument("--json", action="store_true", help="the last line is a JSON object with the metrics")
     parser.add_argument("--out", type=Path, help=f"default figures/data/{name}.json; with --quick nothing is kept")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default 2)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1: the models are small)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="only these; kept only with --out")
     chosen = parser.parse_args(argv[1:])
