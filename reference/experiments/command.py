@@ -38,22 +38,36 @@ class Untrained(NamedTuple):
     seeds: int = 3
 
 
-def run_untrained(experiment: Untrained, argv: list[str]) -> int:
-    """`python -m reference experiment NAME`. Settings that make no sense end with a message that names the option."""
-    name = experiment.name
-    parser = argparse.ArgumentParser(prog=f"python -m reference experiment {name}", description=f"{experiment.about}.")
-    parser.add_argument("--quick", action="store_true", help="smaller sizes, at most 3 minutes a seed")
-    parser.add_argument("--seeds", type=int, help=f"default {experiment.seeds}, with --quick 1")
+def experiment_parser(name: str, about: str, quick: str, seeds: int) -> argparse.ArgumentParser:
+    """The options that all experiments of chapter 10 have; quick says what --quick does."""
+    parser = argparse.ArgumentParser(prog=f"python -m reference experiment {name}", description=f"{about}.")
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--seeds", type=int, help=f"default {seeds}, with --quick 1")
     parser.add_argument("--json", action="store_true", help="the last line is a JSON object with the metrics")
     parser.add_argument("--out", type=Path, help=f"default figures/data/{name}.json; with --quick nothing is kept")
     parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1: the tensors are small)")
+    return parser
+
+
+def read_options(parser: argparse.ArgumentParser, argv: list[str], seeds: int) -> argparse.Namespace:
+    """Parsed and checked; seeds is filled in. Ends with a message that names the option."""
     chosen = parser.parse_args(argv)
-    seeds = (1 if chosen.quick else experiment.seeds) if chosen.seeds is None else chosen.seeds
-    for option, value in (("--seeds", seeds), ("--threads", chosen.threads)):
-        if value < 1:
-            parser.error(f"{option}: expected a number >= 1, got {value}")
+    if chosen.seeds is None:
+        chosen.seeds = 1 if chosen.quick else seeds
+    for name in ("seeds", "threads"):
+        if getattr(chosen, name) < 1:
+            parser.error(f"--{name}: expected a number >= 1, got {getattr(chosen, name)}")
     if chosen.out is not None and chosen.out.is_dir():
         parser.error(f"--out: expected a file, {chosen.out} is a folder")
+    return chosen
+
+
+def run_untrained(experiment: Untrained, argv: list[str]) -> int:
+    """`python -m reference experiment NAME`. Settings that make no sense end with a message that names the option."""
+    name = experiment.name
+    parser = experiment_parser(name, experiment.about, "smaller sizes, at most 3 minutes a seed", experiment.seeds)
+    chosen = read_options(parser, argv, experiment.seeds)
+    seeds = chosen.seeds
     settings = experiment.settings | experiment.quick if chosen.quick else experiment.settings
     out = chosen.out if chosen.quick or chosen.out is not None else ROOT / "figures" / "data" / f"{name}.json"
     threads_before = torch.get_num_threads()

@@ -1,11 +1,10 @@
 """Run one of the studies of chapter 10: every model, every learning rate, every seed."""
 
-import argparse
 import json
-from pathlib import Path
 
 import torch
 
+from reference.experiments.command import experiment_parser, read_options
 from reference.experiments.studies import STUDIES
 from reference.experiments.toy import STORED, Study
 
@@ -13,21 +12,11 @@ from reference.experiments.toy import STORED, Study
 def main(argv: list[str]) -> int:
     name = argv[0]
     setting = STUDIES[name]
-    parser = argparse.ArgumentParser(prog=f"python -m reference experiment {name}", description=f"{setting.about}.")
-    parser.add_argument(
-        "--quick", action="store_true", help="few models, one learning rate, short: a few minutes a seed"
-    )
-    parser.add_argument("--seeds", type=int, help="default 3, with --quick 1")
-    parser.add_argument("--json", action="store_true", help="the last line is a JSON object with the metrics")
-    parser.add_argument("--out", type=Path, help=f"default figures/data/{name}.json; with --quick nothing is kept")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1: the models are small)")
+    parser = experiment_parser(name, setting.about, "few models, one learning rate, short: a few minutes a seed", 3)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="only these; kept only with --out")
-    chosen = parser.parse_args(argv[1:])
-    seeds = (1 if chosen.quick else 3) if chosen.seeds is None else chosen.seeds
-    for option, value in (("--seeds", seeds), ("--threads", chosen.threads)):
-        if value < 1:
-            parser.error(f"{option}: expected a number >= 1, got {value}")
+    chosen = read_options(parser, argv[1:], 3)
+    seeds = chosen.seeds
     torch.set_num_threads(chosen.threads)
     models, recipe, out = setting.models, setting.recipe, chosen.out
     if chosen.models and (unknown := set(chosen.models) - models.keys()):

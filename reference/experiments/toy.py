@@ -179,8 +179,8 @@ class Study:
                 raise ValueError(f"out: {out} holds runs of another configuration; give another file, or remove it")
             self.runs, self.machines = kept["runs"], kept["machines"]
 
-    def run(self, seeds: int, *, together: int | None = None) -> dict:
-        """All runs that are not there yet, `together` side by side (None: all of a model). Returns the record."""
+    def run(self, seeds: int) -> dict:
+        """All runs that are not there yet, those of a model side by side. Returns the record."""
         done = {(run["model"], run["lr"], run["seed"]) for run in self.runs}
         wanted = [Run(lr, seed) for seed in range(seeds) for lr in self.recipe.lrs]
         todo = {model: [run for run in wanted if (model, *run) not in done] for model in self.models}
@@ -190,13 +190,13 @@ class Study:
             self.machines.append(machine)
         with tqdm(total=steps, desc=self.name, unit="step", ascii=True, mininterval=1) as bar:
             for model, runs in todo.items():
-                while runs:
-                    now, runs = runs[: together or len(runs)], runs[together or len(runs) :]
-                    bar.set_postfix_str(f"{model}, {len(now)} runs")
-                    results = train_toys(self.task, self.models[model], self.recipe, now, bar, self.device)
-                    self.runs += [{"model": model} | result for result in results]
-                    if self.out is not None:
-                        write_text(self.out, as_lines(self.record()))
+                if not runs:
+                    continue
+                bar.set_postfix_str(f"{model}, {len(runs)} runs")
+                results = train_toys(self.task, self.models[model], self.recipe, runs, bar, self.device)
+                self.runs += [{"model": model} | result for result in results]
+                if self.out is not None:
+                    write_text(self.out, as_lines(self.record()))
         return self.record()
 
     def record(self) -> dict:
