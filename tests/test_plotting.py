@@ -8,7 +8,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from reference.plotting import _figures, show_figure
-from reference.plotting._drawn import SAME, compare, drawn_data
+from reference.plotting._drawn import SAME, compare_drawn, drawn_data
 
 
 @pytest.fixture
@@ -46,6 +46,13 @@ def test_changed_data_are_noticed_and_not_written(shown, change, tmp_path):
     before = (tmp_path / "data" / "99_test.json").read_text()
     assert "same data" not in shown(change(np.arange(1.0, 5.0)))["text/plain"]
     assert (tmp_path / "data" / "99_test.json").read_text() == before
+
+
+def test_a_looser_tolerance_is_stated_with_the_verdict(shown):
+    shown(np.arange(1.0, 5.0), write=True)
+    said = shown(np.array([1.0, 2.0, 3.0, 4.1]), tolerance=0.1)["text/plain"]
+    assert said.startswith("Figure 99_test: the same data as in the book (within 10 % of their range)\n")
+    assert "same data" not in shown(np.array([1.0, 2.0, 3.0, 4.4]), tolerance=0.1)["text/plain"]
 
 
 def test_a_changed_label_is_noticed(shown):
@@ -95,7 +102,7 @@ def draw(plot) -> dict:
 
 
 def said_of(plot, book) -> str:
-    return compare(draw(plot), draw(book), 1e-3)
+    return compare_drawn(draw(plot), draw(book), 1e-3)
 
 
 STEPS, LOSS = np.array([8.0, 64.0, 512.0]), np.array([0.9, 0.8, 0.7])

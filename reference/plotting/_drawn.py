@@ -41,7 +41,7 @@ def drawn_data(fig: Figure) -> dict[str, dict]:
     return {name: part for name, part in drawn.items() if part["size"] or part["words"]}
 
 
-def compare(drawn: dict[str, dict], stored: dict[str, dict], tolerance: float) -> str:
+def compare_drawn(drawn: dict[str, dict], stored: dict[str, dict], tolerance: float) -> str:
     """SAME, or one sentence that names the part, its coordinate and how far it is from the stored one.
 
     tolerance  largest allowed difference of a value, relative to the range of its coordinate

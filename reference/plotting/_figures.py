@@ -12,12 +12,13 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from reference.files import write_text
-from reference.plotting._drawn import SAME, compare, drawn_data
+from reference.plotting._drawn import SAME, compare_drawn, drawn_data
 
+STRICT = 1e-3  # of a coordinate's range: less than a line's width
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 
 
-def show_figure(fig: Figure, name: str, *, alt: str, timing: bool = False, tolerance: float = 1e-3) -> None:
+def show_figure(fig: Figure, name: str, *, alt: str, timing: bool = False, tolerance: float = STRICT) -> None:
     """Display fig with its alt text; say whether its data are the book's.
 
     Shown as PNG: JupyterLab hides SVG in notebooks that were not run on this machine. The file
@@ -25,8 +26,9 @@ def show_figure(fig: Figure, name: str, *, alt: str, timing: bool = False, toler
 
     name       file name under figures/, "NN_what" with the chapter's number
     alt        one or two sentences that say what the picture shows
-    timing     True where the data are measured times: then only the series' sizes are compared
-    tolerance  largest allowed difference, relative to the range of its coordinate (0.3: by three tenths)
+    timing     True where the data are measured times: then only each part's number of points is compared
+    tolerance  largest allowed difference, relative to the range of its coordinate (on a log axis, of the
+               logarithms). Larger than the default for training runs and rounding errors; the verdict says so
     """
     alt = " ".join(alt.split())
     drawn = drawn_data(fig)
@@ -37,12 +39,14 @@ def show_figure(fig: Figure, name: str, *, alt: str, timing: bool = False, toler
     svg, png = _to_svg(fig, alt), _to_png(fig)
     if os.environ.get("BOOK_WRITE") == "1":
         write_text(FIGURES / f"{name}.svg", svg)
-        if timing or stored is None or compare(drawn, stored, tolerance) != SAME:  # no diff for rounding noise
+        if timing or stored is None or compare_drawn(drawn, stored, tolerance) != SAME:  # no diff for rounding noise
             write_text(path, _one_part_a_line(drawn))
             stored = drawn
-    verdict = "is not in the book yet" if stored is None else compare(drawn, stored, tolerance)
+    verdict = "is not in the book yet" if stored is None else compare_drawn(drawn, stored, tolerance)
     if timing:
         verdict += " (times are not compared)"
+    elif verdict == SAME and tolerance > STRICT:
+        verdict += f" (within {100 * tolerance:g} % of their range)"
     width, height = (round(100 * inches) for inches in fig.get_size_inches())  # 340, not 340.0: editors save it so
     words = {"text/plain": f"Figure {name}: {verdict}\n{alt}"}
     display({"image/png": png} | words, raw=True, metadata={"image/png": {"width": width, "height": height}})
