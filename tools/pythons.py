@@ -24,6 +24,14 @@ from reference.manifest import ROOT, read_manifest
 FOLDER = ROOT / "build" / "everywhere"
 PINS = [ROOT / "requirements.txt", ROOT / "constraints.txt"]
 ASK = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
+# tools.everywhere keeps finished runs; a run of one Python must not count for another
+COMPARE = """
+import sys
+from pathlib import Path
+from tools import everywhere
+everywhere.RECORDS = Path(sys.argv.pop(1))
+everywhere.main()
+"""
 
 
 def version_of(python: str) -> str | None:
@@ -79,10 +87,10 @@ def prepare(version: str, program: str) -> Path:
     return python
 
 
-def compare(python: Path, numbers: list[str]) -> bool:
+def compare(version: str, python: Path, numbers: list[str]) -> bool:
     """Are the chapters' outputs equal on this Python? The comparison and its report are those of tools.everywhere."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [str(python), "-m", "tools.everywhere", *numbers, "--kinds", "plain"]
+    command = [str(python), "-c", COMPARE, str(FOLDER / f"records-{version}"), *numbers, "--kinds", "plain"]
     return subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}).returncode == 0
 
 
@@ -104,7 +112,7 @@ def main() -> int:
     for version, program in pythons.items():
         print(f"\nPython {version} ({program})", flush=True)
         try:
-            equal = compare(prepare(version, program), [str(number) for number in args.numbers])
+            equal = compare(version, prepare(version, program), [str(number) for number in args.numbers])
             verdicts[version] = "equal" if equal else "outputs differ"
         except subprocess.CalledProcessError as error:
             verdicts[version] = f"no environment: {' '.join(map(str, error.cmd))} ended with status {error.returncode}"

@@ -1,6 +1,8 @@
 """Other Pythons are found, named where they are no good, and get an environment that is used again."""
 
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,3 +63,20 @@ def test_an_environment_is_made_once_and_again_when_the_pins_change(tmp_path, mo
     pins.write_text("numpy==2.4.7\n")
     pythons.prepare("3.13.0", "python3.13")
     assert commands[2:] == [["-m", "pip"]]
+
+
+def test_each_python_keeps_its_own_records_and_the_status_is_the_verdict(tmp_path, monkeypatch):
+    commands, status = [], 0
+
+    def note(command: list[str], **settings: object) -> SimpleNamespace:
+        commands.append(command)
+        return SimpleNamespace(returncode=status)
+
+    monkeypatch.setattr(pythons, "FOLDER", tmp_path)
+    monkeypatch.setattr(pythons.subprocess, "run", note)
+    assert pythons.compare("3.12.1", Path("py12"), ["2"])
+    status = 1
+    assert not pythons.compare("3.13.0", Path("py13"), ["2"])
+    assert [command[0] for command in commands] == ["py12", "py13"]
+    assert [command[3] for command in commands] == [str(tmp_path / f"records-{v}") for v in ("3.12.1", "3.13.0")]
+    assert commands[0][4:] == ["2", "--kinds", "plain"]
