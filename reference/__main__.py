@@ -2,11 +2,12 @@
 
 A command is a module of this package with `main(argv) -> exit status`; it is imported only when asked
 for, so that `doctor` can explain a set-up in which other commands could not even start.
-To add one, write the module and name it here.
+To add one, write the module and name it here. Python 3.6 must be able to read this file and reference/__init__.py.
 """
 
 import argparse
 import importlib
+import os
 import sys
 from typing import List, Optional  # noqa: UP035  (old Pythons must get as far as the doctor)
 
@@ -29,6 +30,7 @@ MODULES = {
 
 
 def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
+    refuse_old_python()
     argv = sys.argv[1:] if argv is None else argv
     listed = "\n".join(f"  {name:10s} {what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
@@ -42,5 +44,34 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
     return importlib.import_module(f"reference.{MODULES.get(chosen, chosen)}").main(argv[1:])
 
 
+def refuse_old_python() -> None:
+    """End with one sentence where other files of this package could not even be read."""
+    if tuple(sys.version_info) < (3, 11):
+        mend = "`make book PYTHON=python3.12` makes .venv with another one; then use .venv's: .venv/bin/python"
+        sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]} ({sys.executable}). {mend}")
+
+
+def run_in_shell(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
+    """main(); where the reader of our output has gone (`doctor | head -1`), end without a traceback, as others do."""
+    try:
+        try:
+            return main(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not output_is_closed():
+            raise  # another pipe, say between two processes of a training
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+        return 128 + 13  # what a shell reports of a program that SIGPIPE ended
+
+
+def output_is_closed() -> bool:
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        return True
+    return False
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_in_shell())

@@ -1,14 +1,15 @@
-"""Real text for the experiments: the Python manual that ships with every CPython.
+"""Real text for the experiments: the help topics of Python 3.11.7, most of its language reference.
 
-`pydoc_data.topics` differs a little between Python versions, and outputs are compared strictly,
-so the chapters read a table of counts that was made once and is stored: word_vectors() loads it.
-count_cooccurrences() recounts it from the text of the Python at hand; tests compare the two loosely.
+The running Python has such topics too, but they change with every version, and outputs are compared strictly.
+So the text lies in reference/manual, with its licence. word_vectors() loads a table of counts, which
+count_cooccurrences() counts again from that text; a test compares the two.
 """
 
 import json
 import re
 from collections import Counter
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,10 +30,8 @@ class WordCounts(NamedTuple):
 
 
 def manual_text() -> str:
-    """The help topics of this Python (the language reference), about half a megabyte of English."""
-    from pydoc_data import topics  # only here: it is a large module
-
-    return "\n".join(topics.topics[name] for name in sorted(topics.topics))
+    """The help topics of Python 3.11.7, whichever Python runs: 465,048 characters of English."""
+    return (files("reference") / "manual" / "python-3.11.7.txt").read_text(encoding="utf-8")
 
 
 def count_cooccurrences(n_words: int = WORDS, window: int = WINDOW, text: str | None = None) -> WordCounts:
@@ -66,7 +65,7 @@ def stored_counts() -> WordCounts:
 
 
 def store_counts() -> None:
-    """Recount with this Python and replace the stored table; outputs of chapter 02 change with it."""
+    """Count again and replace the stored table."""
     words, counts = count_cooccurrences()
     rows = ",\n".join(json.dumps(row[i:].tolist(), separators=(",", ":")) for i, row in enumerate(counts))
     write_text(STORED, f'{{"words": {json.dumps(words)},\n"upper_triangle": [\n{rows}\n]}}\n')

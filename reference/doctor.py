@@ -5,8 +5,6 @@ when a package is missing or broken. Every check returns findings; a finding is 
 (ok, note, problem), what was found, and what to do about it.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import json
@@ -14,12 +12,14 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Callable, NamedTuple  # noqa: UP035  (old Pythons must be able to read this file)
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-OLDEST_PYTHON = (3, 11)
+# Where outputs were compared (python -m tools.pythons): all chapters on 3.11; 01, 02, 09 and more on 3.12 to 3.14.
+COMPARED_PYTHONS, COMPARED_MACHINE = ((3, 11), (3, 14)), ("CPython", "Linux", "x86_64")
 ENOUGH_GIB, LITTLE_GIB = 4.0, 2.0  # memory in all; memory free now
 FEW = 3  # more missing packages than this are one finding
 PIN = re.compile(r"([A-Za-z0-9][\w.-]*)\s*==\s*([^\s;#]+)")
@@ -34,12 +34,17 @@ class Finding(NamedTuple):
         return f"{self.level:7s}  {self.what}" + (f"\n         -> {self.todo}" if self.todo else "")
 
 
-def check_python(version: tuple = tuple(sys.version_info[:3])) -> list[Finding]:
-    have = ".".join(str(part) for part in version)
-    if tuple(version[:2]) < OLDEST_PYTHON:
-        todo = "install Python 3.11 or newer, then run it on make.py: python3.12 make.py setup"
-        return [Finding("problem", f"Python {have} is too old; the book needs 3.11 or newer.", todo)]
-    return [Finding("ok", f"Python {have} ({platform.system()}, {platform.machine()}).")]
+def check_python(version: tuple = tuple(sys.version_info[:3]), machine: tuple | None = None) -> list[Finding]:
+    """Which Python this is, and whether the book's outputs were compared on such a one."""
+    kind, system, processor = machine or (platform.python_implementation(), platform.system(), platform.machine())
+    here = f"{'Python' if kind == 'CPython' else kind} {'.'.join(map(str, version))} ({system}, {processor})"
+    oldest, newest = COMPARED_PYTHONS
+    processor = {"amd64": "x86_64"}.get(processor.lower(), processor)
+    if oldest <= tuple(version[:2]) <= newest and (kind, system, processor) == COMPARED_MACHINE:
+        return [Finding("ok", f"{here}: outputs of chapters were compared on this kind.")]
+    span = " to ".join(".".join(map(str, python)) for python in COMPARED_PYTHONS)
+    what = f"{here}. Outputs were compared on Python {span}, Linux, x86-64 only; here they should be the same."
+    return [Finding("note", what, f"to compare them here: {_make('test')}. Please report an output that differs")]
 
 
 def check_environment(prefix: str = sys.prefix, base: str = sys.base_prefix, root: Path = ROOT) -> list[Finding]:
@@ -47,10 +52,14 @@ def check_environment(prefix: str = sys.prefix, base: str = sys.base_prefix, roo
     own = root / ".venv"
     if Path(prefix).resolve() == own.resolve():
         return [Finding("ok", "This is the book's own environment, .venv.")]
-    inside = f"another environment ({prefix})" if prefix != base else f"the system's Python ({prefix})"
-    python = own / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    todo = f"use the book's own: {python} -m reference doctor" if python.exists() else f"make one: {_make('setup')}"
-    return [Finding("note", f"You are in {inside}, not in the book's .venv.", todo)]
+    what = f"You are in another environment ({prefix})" if prefix != base else f"This is the system's Python ({prefix})"
+    python, activate = ("Scripts\\python", "Scripts\\activate") if os.name == "nt" else ("bin/python", "bin/activate")
+    use = f"{'' if os.name == 'nt' else 'source '}{own / activate}, or {own / python} -m reference doctor"
+    if not (root / "make.py").exists():
+        use = "run this in a complete copy of the book (git clone)"
+    elif not any((own / python).with_suffix(suffix).exists() for suffix in ("", ".exe")):
+        use = f"{_make('book')}, then {use}"
+    return [Finding("note", f"{what}, not the book's .venv.", use)]
 
 
 def read_pins(path: Path = ROOT / "requirements.txt") -> dict[str, str]:
@@ -166,9 +175,14 @@ def check_kernel(load: Callable = importlib.import_module) -> list[Finding]:
 
 
 def examine() -> list[Finding]:
-    """All findings, in the order in which one would mend them."""
-    checks = (check_python, check_environment, check_requirements, check_kernel, check_cores, check_memory, check_gpu)
-    return [finding for check in checks for finding in check()]
+    """All findings, in the order in which one would mend them. An environment that is neither the book's own nor has
+    its pinned packages gets one remedy, .venv: no advice to install packages one by one into somebody's system."""
+    environment, packages = check_environment()[0], check_requirements()
+    if environment.level != "ok" and any(finding.level != "ok" for finding in packages):
+        missing = any(finding.level == "problem" for finding in packages)
+        return [*check_python(), environment._replace(level="problem" if missing else "note")]
+    others = (check_kernel, check_cores, check_memory, check_gpu)
+    return [*check_python(), environment, *packages, *(finding for check in others for finding in check())]
 
 
 def verdict_line(findings: list[Finding]) -> str:

@@ -1,6 +1,9 @@
 """The doctor says in words what is right, what is wrong, and which command mends it."""
 
+import ast
 import json
+import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -24,10 +27,42 @@ def fail(error: Exception):
     return load
 
 
-def test_an_old_python_is_a_problem_and_the_sentence_says_which_is_needed():
-    assert only(doctor.check_python((3, 11, 7))).level == "ok"
-    finding = only(doctor.check_python((3, 9, 2)))
-    assert finding.level == "problem" and "3.9.2 is too old" in finding.what and "3.11" in finding.todo
+LINUX = ("CPython", "Linux", "x86_64")
+
+
+def test_an_old_python_gets_one_sentence_on_every_command(monkeypatch):
+    monkeypatch.setattr(command_line.sys, "version_info", (3, 9, 2, "final", 0))
+    for command in command_line.COMMANDS:
+        with pytest.raises(SystemExit, match=r"^Python 3\.11 or newer is needed; this is .*make book PYTHON="):
+            command_line.main([command])
+
+
+@pytest.mark.parametrize("name", ["__main__.py", "__init__.py"])
+def test_an_old_python_can_read_the_files_that_hold_the_sentence(name):
+    source = (doctor.ROOT / "reference" / name).read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 6))
+    assert "from __future__" not in source
+
+
+@pytest.mark.parametrize("python", [(3, 11, 7), (3, 13, 0)])
+def test_a_python_whose_outputs_were_compared_is_fine(python):
+    finding = only(doctor.check_python(python, LINUX))
+    assert finding.level == "ok" and f"Python {'.'.join(map(str, python))} (Linux, x86_64)" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("python", "machine", "named"),
+    [
+        ((4, 0, 0), LINUX, "Python 4.0.0 (Linux, x86_64)"),
+        ((3, 12, 1), ("CPython", "Darwin", "arm64"), "Python 3.12.1 (Darwin, arm64)"),
+        ((3, 12, 1), ("CPython", "Windows", "AMD64"), "Python 3.12.1 (Windows, x86_64)"),
+        ((3, 11, 4), ("PyPy", "Linux", "x86_64"), "PyPy 3.11.4 (Linux, x86_64)"),
+    ],
+)
+def test_where_outputs_were_not_compared_the_doctor_says_so(python, machine, named):
+    finding = only(doctor.check_python(python, machine))
+    assert finding.level == "note" and named.lower() in finding.what.lower().replace("amd64", "x86_64")
+    assert "Linux, x86-64 only" in finding.what and "make.py test" in finding.todo
 
 
 def test_pins_are_read_without_comments_options_and_ranges(tmp_path):
@@ -74,14 +109,32 @@ def test_a_missing_requirements_file_is_explained(tmp_path):
 def test_the_books_environment_is_recognized_and_any_other_named(tmp_path):
     own = tmp_path / ".venv"
     assert only(doctor.check_environment(str(own), "/usr", tmp_path)).level == "ok"
+    installed = only(doctor.check_environment("/usr", "/usr", tmp_path))
+    assert "complete copy of the book" in installed.todo  # no make.py: a wheel
+    (tmp_path / "make.py").touch()
     system = only(doctor.check_environment("/usr", "/usr", tmp_path))
-    assert system.level == "note" and "system's Python" in system.what and "make.py setup" in system.todo
+    assert system.level == "note" and "system's Python (/usr)" in system.what and "make.py book, then" in system.todo
     (own / "bin").mkdir(parents=True)
     (own / "Scripts").mkdir()
     for python in (own / "bin" / "python", own / "Scripts" / "python.exe"):
         python.touch()
     other = only(doctor.check_environment("/home/me/env", "/usr", tmp_path))
-    assert "another environment (/home/me/env)" in other.what and str(own) in other.todo
+    assert "another environment (/home/me/env)" in other.what and "make.py" not in other.todo
+    assert "activate, or " in other.todo and str(own) in other.todo
+
+
+def test_a_foreign_python_is_told_to_use_the_books_and_nothing_else(monkeypatch):
+    note, problem = Finding("note", "Not the book's.", "use .venv"), Finding("problem", "No numpy.", "pip")
+    monkeypatch.setattr(doctor, "check_environment", lambda: [note])
+    monkeypatch.setattr(doctor, "check_requirements", lambda: [problem])
+    assert doctor.examine() == [*doctor.check_python(), Finding("problem", "Not the book's.", "use .venv")]
+    monkeypatch.setattr(doctor, "check_requirements", lambda: [problem._replace(level="note")])
+    assert doctor.examine() == [*doctor.check_python(), note]
+    monkeypatch.setattr(doctor, "check_requirements", lambda: [Finding("ok", "all packages")])
+    assert len(doctor.examine()) == 7  # all pins at hand: as good as .venv
+    monkeypatch.setattr(doctor, "check_environment", lambda: [Finding("ok", "The book's own.")])
+    monkeypatch.setattr(doctor, "check_requirements", lambda: [problem])
+    assert problem in doctor.examine() and len(doctor.examine()) == 7
 
 
 def test_cores_and_memory_are_judged():
@@ -173,4 +226,30 @@ def test_the_doctor_starts_without_any_package():
     command = [sys.executable, "-S", "-m", "reference", "doctor"]  # -S hides everything that pip installed
     done = subprocess.run(command, cwd=doctor.ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr == ""
-    assert "packages are not installed: numpy, torch, " in done.stdout and "Jupyter is not installed" in done.stdout
+    mend = r"problem  .*\n         -> .*\.venv.*|.*packages are not installed: numpy, torch, .*"
+    assert re.search(mend, done.stdout) and "Not ready" in done.stdout
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", ["doctor", "--help"])
+def test_a_reader_who_leaves_gets_no_traceback(command, unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    words, environment = [sys.executable, "-S", "-m", "reference", command], {"PYTHONUNBUFFERED": unbuffered}
+    try:
+        done = subprocess.run(
+            words, cwd=doctor.ROOT, env=os.environ | environment, stdout=writer, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        os.close(writer)
+    # argparse keeps quiet about help that it could not print
+    assert done.stderr == "" and done.returncode == (0 if (command, unbuffered) == ("--help", "1") else 141)
+
+
+def test_a_broken_pipe_elsewhere_is_not_hidden(monkeypatch):
+    def train(argv: list[str]) -> int:
+        raise BrokenPipeError("between two processes")
+
+    monkeypatch.setattr(command_line, "main", train)
+    with pytest.raises(BrokenPipeError, match="between two processes"):
+        command_line.run_in_shell(["train"])

@@ -47,10 +47,10 @@ def test_the_stored_model_has_the_recorded_loss():
     torch.set_num_threads(1)
     loss, by_position = exam_by_position(load_hybrid(), exam)
     run = record["runs"]["hybrid"][0]
-    assert abs(loss - run["held_out"][-1][1]) < 0.05  # the manual differs a little between Pythons
-    assert max(abs(a - b) for a, b in zip(by_position, run["by_position"], strict=True)) < 0.2
+    assert abs(loss - run["held_out"][-1][1]) < 0.002  # the stored weights are rounded to float16
+    assert max(abs(a - b) for a, b in zip(by_position, run["by_position"], strict=True)) < 0.005
     lives = half_lives(load_hybrid(), exam)
-    assert all(a / b < 1.2 and b / a < 1.2 for a, b in zip(lives[0], run["half_life"][-1][1][0], strict=True))
+    assert all(abs(a / b - 1) < 0.02 for a, b in zip(lives[0], run["half_life"][-1][1][0], strict=True))
 
 
 @pytest.mark.parametrize("arguments", [["--steps", "0"], ["--seeds", "-1"], ["--out", __file__]])
