@@ -60,7 +60,7 @@ def choose_port(wanted: int | None) -> int:
 def command(chapter: Chapter, port: int, options: list[str], is_root: bool) -> list[str]:
     """The command line that starts the server."""
     page = f"/lab/tree/{copy_path(chapter).relative_to(ROOT).as_posix()}"
-    words = [sys.executable, "-m", "jupyter", "lab", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={page}"]
+    words = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={page}"]
     words += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     if is_root and "--allow-root" not in options:
         words.append("--allow-root")

@@ -40,7 +40,20 @@ def clean(notebook: nbformat.NotebookNode, number: int) -> nbformat.NotebookNode
         if cell.cell_type == "code":
             cell.outputs = _outputs(cell.get("outputs", []))
             cell.setdefault("execution_count", None)
+    _count_from_one([cell for cell in notebook.cells if cell.cell_type == "code"])
     return notebook
+
+
+def _count_from_one(code: list[nbformat.NotebookNode]) -> None:
+    """Cells that ran one after the other, top to bottom, count from 1, as in a fresh kernel. Others keep their counts."""
+    counts = [cell.execution_count for cell in code]
+    if code and counts[0] and counts == list(range(counts[0], counts[0] + len(code))):
+        for i, cell in enumerate(code, start=1):
+            cell.execution_count = i
+    for cell in code:
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = cell.execution_count
 
 
 def _keep(node: nbformat.NotebookNode, allowed: set[str]) -> None:
