@@ -85,7 +85,10 @@ def main() -> None:
         )
     if port != PORT:
         print(f'The site\'s links "Open in Jupyter" lead to port {PORT}, not to this server.')
-    print(f"Your working copy: http://localhost:{port}/lab/tree/work/{chapter.notebook.name}", flush=True)
+    where = copy_path(chapter).relative_to(ROOT)
+    print(
+        f"Your working copy is {where}; its address, on port {port}, is what Jupyter prints with a token.", flush=True
+    )
     sys.exit(call(*command(chapter, port, options, is_root)))
 
 

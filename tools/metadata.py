@@ -45,7 +45,7 @@ def clean(notebook: nbformat.NotebookNode, number: int) -> nbformat.NotebookNode
 
 
 def _count_from_one(code: list[nbformat.NotebookNode]) -> None:
-    """Cells that ran one after the other, top to bottom, count from 1, as in a fresh kernel. Others keep their counts."""
+    """Cells that ran top to bottom, none in between, count from 1 as in a fresh kernel; others keep their counts."""
     counts = [cell.execution_count for cell in code]
     if code and counts[0] and counts == list(range(counts[0], counts[0] + len(code))):
         for i, cell in enumerate(code, start=1):

@@ -34,7 +34,7 @@ def read(path: Path) -> nbformat.NotebookNode | None:
     """The notebook; None where the file is not a notebook (any more)."""
     try:
         return nbformat.read(path, as_version=4)
-    except (ValueError, AttributeError, nbformat.ValidationError):
+    except (ValueError, TypeError, KeyError, AttributeError, nbformat.ValidationError):
         return None
 
 
