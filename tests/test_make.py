@@ -188,6 +188,15 @@ def test_a_folder_that_cannot_be_written_to_gets_a_sentence(folder, monkeypatch,
     assert [path.name for path in folder.iterdir()] == ["requirements.txt"]
 
 
+def test_a_full_disk_gets_another_advice(monkeypatch):
+    def full(dir: Path) -> None:
+        raise OSError(28, "No space left on device", str(dir))
+
+    monkeypatch.setattr(commands.tempfile, "TemporaryFile", full)
+    with pytest.raises(SystemExit, match=r"\(No space left on device\).* Free some space"):
+        commands.require_writable()
+
+
 @pytest.mark.parametrize("command", sorted(commands.WRITE_NOTHING))
 def test_what_writes_nothing_runs_in_a_read_only_folder(folder, monkeypatch, command):
     monkeypatch.setattr(commands.tempfile, "TemporaryFile", lambda dir: pytest.fail("tried to write"))

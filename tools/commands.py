@@ -1,6 +1,7 @@
 """The commands of make.py. Like make.py, this needs nothing but Python: it is what installs the rest."""
 
 import argparse
+import errno
 import hashlib
 import os
 import re
@@ -43,8 +44,13 @@ def require_writable() -> None:
             probe.write(bytes(4096))
             probe.flush()
     except OSError as error:
-        where = f"The book's folder can't be written to ({error.strerror}): {ROOT}"
-        sys.exit(f"{where}. Copy it to a folder where you may write, and run the command there.")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        todo = (
+            "Free some space, then run the command again"
+            if full
+            else "Copy it to where you may write, and run it there"
+        )
+        sys.exit(f"The book's folder can't be written to ({error.strerror}): {ROOT}. {todo}.")
 
 
 def stamp() -> str:
@@ -195,7 +201,7 @@ COMMANDS = {
     "student": student, "doctor": doctor, "lint": lint, "format": fmt, "hooks": hooks,
 }  # fmt: skip
 TAKE_ARGUMENTS = {"lab", "reset", "test", "run", "sync", "student"}
-WRITE_NOTHING = {"doctor", "lint"}
+WRITE_NOTHING = {"doctor"}
 
 
 def parse(description: str, arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
