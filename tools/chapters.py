@@ -2,7 +2,7 @@
 
     python -m tools.chapters run [NN ...]     text -> executed notebook (all chapters, or the numbers given)
     python -m tools.chapters sync [NN ...]    whichever of the pair is newer wins; outputs of unchanged cells stay
-    python -m tools.chapters student [NN ...] notebooks without solutions, for a course: build/student/
+    python -m tools.chapters student [NN ...] notebooks without solutions, with all they need: build/student/
 
 A notebook is chapters/NN_slug.ipynb, its text form chapters/text/NN_slug.md (MyST Markdown, by jupytext).
 """
@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -20,33 +21,35 @@ import nbformat
 from nbclient import NotebookClient
 from tqdm import tqdm
 
-from reference.files import write_text
+from reference.files import write_bytes, write_text
 from reference.manifest import ROOT, Chapter, read_manifest
+from tools.copies import downloadable, for_students, packed
+from tools.metadata import METADATA, clean
 from tools.references import HEADING, reference_list
 
+__all__ = ["METADATA", "clean", "downloadable"]  # of what others take from here, the imported ones
+
 RUN_SECONDS = ROOT / "figures" / "data" / "run_seconds.json"
-SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION\n?", re.S | re.M)
-METADATA = {
-    "jupytext": {"formats": "ipynb,text//md:myst", "notebook_metadata_filter": "-jupytext.text_representation"},
-    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
+COURSE = ["book.yml", "requirements.txt", "constraints.txt", "LICENSE", "LICENSE-text"]
+COURSE_README = """# For a course: chapters without solutions
 
+Everything that the notebooks here need lies beside them. With Python 3.11 or newer, in this folder:
 
-def clean(notebook: nbformat.NotebookNode, number: int) -> nbformat.NotebookNode:
-    """Keep what is ours: the same notebook gives the same file whoever ran it, and when."""
-    notebook.metadata = nbformat.from_dict(METADATA)
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    for i, cell in enumerate(notebook.cells):
-        cell.id = f"c{number:02d}-{i:03d}"
-        for key in ("execution", "editable", "slideshow", "trusted", "collapsed"):
-            cell.metadata.pop(key, None)
-        cell.metadata = nbformat.from_dict(dict(sorted(cell.metadata.items())))
-    return notebook
+    python3 -m venv .venv
+    .venv/bin/python -m pip install -r requirements.txt
+    .venv/bin/python -m jupyter lab
+
+On Windows: `py -m venv .venv`, and `.venv\\Scripts\\python` in place of `.venv/bin/python`.
+The exercises say by themselves whether an answer is right; reference/checks holds how, packed against a glance.
+"""
 
 
 def as_text(notebook: nbformat.NotebookNode) -> str:
     return jupytext.writes(notebook, fmt="md:myst")
+
+
+def as_file(notebook: nbformat.NotebookNode) -> str:
+    return nbformat.writes(notebook) + "\n"
 
 
 def read_text(chapter: Chapter) -> nbformat.NotebookNode:
@@ -59,7 +62,7 @@ def read_notebook(chapter: Chapter) -> nbformat.NotebookNode:
 
 def write_pair(chapter: Chapter, notebook: nbformat.NotebookNode) -> None:
     fill_references(notebook)
-    write_text(chapter.notebook, nbformat.writes(clean(notebook, chapter.number)) + "\n")
+    write_text(chapter.notebook, as_file(clean(notebook, chapter.number)))
     write_text(chapter.text, as_text(notebook))
 
 
@@ -112,9 +115,15 @@ def newer(chapter: Chapter) -> nbformat.NotebookNode:
     if not chapter.notebook.exists():
         return text
     notebook = read_notebook(chapter)
-    if as_text(notebook) == as_text(text) or chapter.notebook.stat().st_mtime > chapter.text.stat().st_mtime:
+    if as_text(notebook) == as_text(text):
         return notebook
-    print(f"{chapter.name}: the text form is newer")
+    notebook_wins = chapter.notebook.stat().st_mtime > chapter.text.stat().st_mtime
+    older = ROOT / "build" / "older" / chapter.text.name
+    write_text(older, as_text(text if notebook_wins else notebook))
+    side = "notebook" if notebook_wins else "text form"
+    print(f"{chapter.name}: the {side} is newer; what the other one said is kept in {older.relative_to(ROOT)}")
+    if notebook_wins:
+        return notebook
     outputs = {cell.source: cell for cell in notebook.cells if cell.cell_type == "code"}
     for cell in text.cells:
         if cell.cell_type == "code" and cell.source in outputs:
@@ -135,16 +144,33 @@ def note_seconds(chapter: Chapter, notebook: nbformat.NotebookNode, seconds: flo
 
 
 def student(chapter: Chapter) -> Path:
-    """A copy for a course: solution cells dropped, solution bodies blanked, no outputs."""
-    notebook = read_notebook(chapter)
-    notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", [])]
-    for cell in notebook.cells:
-        cell.source = SOLUTION.sub(r"\1# YOUR CODE HERE\n", cell.source).rstrip()
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+    """Write the chapter's copy for a course."""
     path = ROOT / "build" / "student" / chapter.notebook.name
-    write_text(path, nbformat.writes(notebook) + "\n")
+    write_text(path, as_file(for_students(read_notebook(chapter))))
     return path
+
+
+def course_folder(target: Path) -> None:
+    """Put beside the students' notebooks what they need, so that the folder can be handed out as it is.
+
+    The checks compute the right answers, so they are packed (tools/copies.py): not readable at a glance, and
+    no secret either. The rest of reference/ is the book's library; some exercises ask for a function of it.
+    """
+    for name in ("reference", "appendix", "figures"):
+        shutil.rmtree(target / name, ignore_errors=True)
+    for path in [
+        *(ROOT / "reference").rglob("*"),
+        *(ROOT / "appendix").glob("*.md"),
+        *(ROOT / "figures/data").iterdir(),
+    ]:
+        if path.is_file() and "__pycache__" not in path.parts:
+            data = path.read_bytes()
+            if path.match("reference/checks/ch[0-9][0-9].py"):
+                data = packed(data.decode("utf-8"), f"chapter {path.stem[2:]}").encode("utf-8")
+            write_bytes(target / path.relative_to(ROOT), data)
+    for name in COURSE:
+        write_bytes(target / name, (ROOT / name).read_bytes())
+    write_text(target / "README.md", COURSE_README)
 
 
 def main() -> None:
@@ -156,15 +182,23 @@ def main() -> None:
     unknown = set(args.numbers) - {chapter.number for chapter in chapters}
     if unknown:
         parser.error(f"book.yml has no chapter {sorted(unknown)}")
+    chosen = [chapter for chapter in chapters if not args.numbers or chapter.number in args.numbers]
+    try:
+        act(args.action, chosen)
+    except OSError as error:
+        sys.exit(f"{args.action}: {error}")
+
+
+def act(action: str, chapters: list[Chapter]) -> None:
     for chapter in chapters:
-        if args.numbers and chapter.number not in args.numbers:
-            continue
-        if args.action == "run":
+        if action == "run":
             run(chapter)
-        elif args.action == "sync":
+        elif action == "sync":
             write_pair(chapter, newer(chapter))
         else:
             print(student(chapter))
+    if action == "student":
+        course_folder(ROOT / "build" / "student")
 
 
 if __name__ == "__main__":

@@ -123,6 +123,30 @@ def test_sync_takes_an_edited_notebook_over_an_older_text(executed):
     assert json.loads(executed.notebook.read_text(encoding="utf-8"))["metadata"] == tool.METADATA
 
 
+def test_sync_keeps_what_the_older_side_said(executed, capsys):
+    text = executed.text.read_text(encoding="utf-8")
+    executed.text.write_text(text.replace("Done.", "Edited in the text."), encoding="utf-8")
+    notebook = nbformat.read(executed.notebook, as_version=4)
+    notebook.cells[-2].source = "## Summary\n\nEdited in Jupyter."
+    nbformat.write(notebook, executed.notebook)
+    for newer, kept in ((executed.notebook, "Edited in the text."), (executed.text, "Edited in Jupyter.")):
+        other = executed.text if newer == executed.notebook else executed.notebook
+        later = other.stat().st_mtime + 5
+        os.utime(newer, (later, later))
+        tool.newer(executed)
+        assert "what the other one said is kept in build/older/42_a.md" in capsys.readouterr().out.replace("\\", "/")
+        assert kept in (tool.ROOT / "build" / "older" / "42_a.md").read_text(encoding="utf-8")
+
+
+def test_sync_of_a_pair_that_agrees_changes_nothing_and_says_nothing(executed, capsys):
+    before = executed.notebook.read_bytes(), executed.text.read_bytes()
+    capsys.readouterr()
+    for _ in range(2):
+        tool.write_pair(executed, tool.newer(executed))
+    assert (executed.notebook.read_bytes(), executed.text.read_bytes()) == before
+    assert capsys.readouterr().out == "" and not (tool.ROOT / "build").exists()
+
+
 def test_an_error_in_a_cell_stops_the_run_and_writes_nothing(executed):
     before = executed.notebook.read_bytes()
     executed.text.write_text(TEXT.replace("1 + 1", "1 / 0"), encoding="utf-8")
@@ -138,6 +162,16 @@ def test_the_student_copy_has_blanks_for_solutions_and_no_outputs(executed):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.source for cell in code] == ["print(1 + 1)", "def mine():\n    # YOUR CODE HERE"]
     assert not any(cell.outputs for cell in code)
+
+
+def test_a_folder_that_cannot_be_written_to_gets_a_sentence(monkeypatch):
+    def refused(*_):
+        raise OSError(30, "Read-only file system", "build/student")
+
+    monkeypatch.setattr(tool, "act", refused)
+    monkeypatch.setattr("sys.argv", ["chapters", "student"])
+    with pytest.raises(SystemExit, match=r"^student: .*Read-only file system: 'build/student'"):
+        tool.main()
 
 
 def test_an_unknown_citation_is_named():
