@@ -1,0 +1,70 @@
+"""What a code cell of a chapter becomes on the site: figures with captions, folded drawings, no markers.
+
+All of it happens on the staged copy (tools/build_site.py); the notebooks stay as they are.
+"""
+
+import ast
+import html
+import re
+
+import nbformat
+
+from reference.manifest import ROOT
+
+FIGURE = re.compile(r"Figure (?P<name>\d\d_\w+): .*\n(?P<alt>.*)")
+MARKER = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.M)
+SIZE = re.compile(r'width="(?P<width>[\d.]+)pt"')
+WIDE = 510  # points; a figure at least this wide is a diagram whose labels a phone must not shrink at will
+
+
+def stage_code(cell: nbformat.NotebookNode, chapter: int, drawn: int) -> int:
+    """Change cell in place; drawn counts the chapter's figures so far. Returns the new count."""
+    extras = cell.metadata.setdefault("mystnb", {})
+    tags = cell.metadata.get("tags", [])
+    if "solution" in tags:
+        extras |= {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
+    elif only_draws(cell.source):
+        extras |= {"code_prompt_show": "Show the drawing's code", "code_prompt_hide": "Hide the drawing's code"}
+        cell.metadata["tags"] = [*tags, "hide-input"]
+    cell.source = MARKER.sub("", short_alt(cell.source)).rstrip()
+    for output in cell.outputs:
+        if figure := FIGURE.match(output.get("data", {}).get("text/plain", "")):
+            drawn += 1
+            output.data = {"text/html": figure_html(figure["name"], f"{chapter}.{drawn}", figure["alt"])}
+    return drawn
+
+
+def only_draws(source: str) -> bool:
+    """A cell that shows a figure and neither prints nor defines something: the picture says what it has to say."""
+    return "show_figure(" in source and not re.search(r"\bprint\(|\bshow\(|^\s*(def|class) ", source, re.M)
+
+
+def short_alt(source: str) -> str:
+    """The code with alt="..." for every alternative text of a figure: the words stand below the figure."""
+    if "show_figure(" not in source:
+        return source
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    texts = [k.value for c in calls if getattr(c.func, "id", "") == "show_figure" for k in c.keywords if k.arg == "alt"]
+    lines = source.encode().splitlines(keepends=True)  # ast counts columns in bytes
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    code = source.encode()
+    for text in sorted(texts, key=lambda node: node.lineno, reverse=True):
+        begin = starts[text.lineno - 1] + text.col_offset
+        end = starts[text.end_lineno - 1] + text.end_col_offset
+        code = code[:begin] + b'"..."' + code[end:]
+    return code.decode()
+
+
+def figure_html(name: str, number: str, alt: str) -> str:
+    """A figure with a number, a caption and an anchor; a click opens the picture by itself."""
+    svg = (ROOT / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+    wide = " wide" if float(SIZE.search(svg)["width"]) >= WIDE else ""
+    words = html.escape(alt)
+    return (
+        f'<figure class="book-figure{wide}" id="fig-{name}">'
+        f'<a href="../figures/{name}.svg" title="Open the figure by itself">'
+        f'<img src="../figures/{name}.svg" alt="{words}" loading="lazy"></a>'
+        f'<figcaption><a class="number" href="#fig-{name}">Figure {number}:</a> {words}</figcaption></figure>'
+    )
