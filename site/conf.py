@@ -57,8 +57,7 @@ html_theme_options = {
 if book.repository:
     html_theme_options |= {"repository_url": book.repository, "use_repository_button": True}
 suppress_warnings = ["myst.header"]  # the glossary goes from title to terms
-mathjax3_config = {"tex": {"tags": "none"}, "output": {"displayOverflow": "linebreak"}}
-mathjax4_config = mathjax3_config
+mathjax3_config = {"tex": {"tags": "none"}}
 
 
 def describe(app, page, template, context, doctree) -> None:

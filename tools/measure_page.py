@@ -32,16 +32,22 @@ COUNT = """(async () => {
   await window.MathJax?.startup?.promise;
   await document.fonts.ready;
   const of = (query) => [...document.querySelectorAll(query)];
-  const cut = (found) => found.filter((e) => e.scrollWidth > e.clientWidth + 1);
+  await new Promise((done) => setTimeout(done, 50));
+  const right = (e) => Math.max(0, ...[...e.querySelectorAll("mjx-math, mjx-math > *")].map((m) => m.getBoundingClientRect().right));
+  const cut = (found) => found.filter(
+    (e) => e.scrollWidth > e.clientWidth + 1 || right(e) > e.getBoundingClientRect().right + 2);
   const lines = of(".cell_input .line");
   const equations = of(".bd-article div.math");
   const result = {page: document.documentElement.scrollWidth > window.innerWidth ? ["wider than the window"] : []};
   for (const [name, found] of Object.entries({
     input: of(".cell_input pre"), output: of(".cell_output pre"), equation: equations, figure: of("figure > a"),
   })) result[name] = [found.length, cut(found).map((e) => e.textContent.trim().slice(0, 60))];
-  const numbers = equations.filter((e) => e.querySelector("mjx-labels, mjx-mlabeledtr"));
+  const numbers = of(".equation-number").filter((e) => e.getBoundingClientRect().right > window.innerWidth);
   result.wrapped = [lines.length, lines.filter((e) => e.getClientRects()[0]?.height > 30).length];
-  result.math = [equations.length, equations.filter((e) => !e.querySelector("mjx-container")).length];
+  const raw = equations.filter((e) => !e.querySelector("mjx-container") || e.querySelector("mjx-merror"));
+  if (numbers.length) result.page.push("an equation's number outside the window");
+  if (raw.length) result.page.push("an equation that MathJax did not set");
+  result.small = equations.filter((e) => parseFloat(e.style.fontSize || 100) < 70).map((e) => e.parentElement.id);
   return result;
 })()"""
 
@@ -153,6 +159,7 @@ def report(site: Path, pages: list[Path], widths: list[int], program: str) -> bo
                 have = total.get("line of code wrapped", (0, 0))
                 total["line of code wrapped"] = (have[0] + lines, have[1] + wrapped)
                 wrong += [f"{error}, {page.stem}" for error in [*found["errors"], *found["page"]]]
+                wrong += [f"equation set smaller than 70 %: {name}, {page.stem}" for name in found["small"]]
             print(f"{width} px: " + ", ".join(f"{kind} {cut} of {count}" for kind, (count, cut) in total.items()))
             print("".join(f"    {line}\n" for line in wrong), end="")
             fine = fine and not wrong

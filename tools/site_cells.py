@@ -24,7 +24,7 @@ def stage_code(cell: nbformat.NotebookNode, chapter: int, drawn: int) -> int:
     if "solution" in tags:
         extras |= {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
     elif only_draws(cell.source):
-        extras |= {"code_prompt_show": "Show the drawing's code", "code_prompt_hide": "Hide the drawing's code"}
+        extras |= {"code_prompt_show": "Show the plotting code", "code_prompt_hide": "Hide the plotting code"}
         cell.metadata["tags"] = [*tags, "hide-input"]
     cell.source = MARKER.sub("", short_alt(cell.source)).rstrip()
     for output in cell.outputs:
