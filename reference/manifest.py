@@ -52,7 +52,9 @@ def read_manifest(path: Path = ROOT / "book.yml") -> Manifest:
     fields["chapters"] = [Chapter(**_checked(Chapter, c, f"chapter {c.get('name')}")) for c in fields["chapters"]]
     fields["planned"] = [Planned(**_checked(Planned, p, f"planned {p.get('title')}")) for p in fields["planned"]]
     if fields["repository"] and not str(fields["repository"]).startswith("https://"):
-        raise ValueError(f"book.yml: repository: expected an address that starts with https://, got {fields['repository']!r}")
+        raise ValueError(
+            f"book.yml: repository: expected an address that starts with https://, got {fields['repository']!r}"
+        )
     return Manifest(**fields)
 
 

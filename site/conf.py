@@ -45,6 +45,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_context = {"default_mode": "auto"}
 html_theme_options = {
+    "logo": {"text": book.title},
     "show_toc_level": 2,
     "use_download_button": False,  # each chapter links its own notebook, with outputs
     "use_fullscreen_button": False,
@@ -70,6 +71,8 @@ def describe(app, page, template, context, doctree) -> None:
     lines += [f'<meta name="author" content="{html.escape(author)}"/>']
     for name, value in (tags | {"og:description": words}).items():
         lines.append(f'<meta property="{name}" content="{html.escape(value)}"/>')
+    if page == "index":
+        context["docstitle"] = ""  # or the browser's tab would have the title twice
     context["metatags"] = context.get("metatags", "") + "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ and each chapter gets its links to the notebook.
 """
 
 import argparse
+import html
 import json
 import re
 import shutil
@@ -21,7 +22,7 @@ import yaml
 from reference.files import write_text
 from reference.manifest import ROOT, Chapter, Manifest, read_manifest
 from tools.references import bibliography
-from tools.site_cells import stage_code
+from tools.site_cells import figure_html, stage_code
 from tools.site_finish import finish
 
 EQUATION = re.compile(r"\$\$(?P<body>(?:(?!\$\$).)*?)\\tag\{(?P<number>\d+\.\d+)\}\s*\$\$", re.S)
@@ -29,6 +30,9 @@ EQUATION_REFERENCE = re.compile(r"(?<![\w`(\[$\\])\((\d+)\.(\d+)\)(?![`\w])")
 CITATION = re.compile(r"\[(?P<text>[^\]\[]+)\]\(#(?P<key>[a-z][\w-]*)\)")
 CODE = re.compile(r"(```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$)", re.S)
 BIBLIOGRAPHY = re.compile(r"```\{bibliography\}.*?```", re.S)
+FRONT_FIGURE = re.compile(r"<!--figure (?P<name>\d\d_\w+): (?P<alt>[^<]*)-->")
+TABLE = re.compile(r"^\|.*\n\|[-| :]+\|\n(?:\|.*(?:\n|\Z))+", re.M)
+PROSE_ROW = 120  # characters: a table with a row longer than this holds sentences
 LAB = "http://localhost:8888/lab/tree/work"  # the working copies that `make lab` writes
 
 
@@ -88,11 +92,35 @@ def notebook_links(chapter: Chapter) -> str:
 
 def stage_appendix(name: str, book: Manifest) -> str:
     """The text of an appendix; the bibliography gets its entries and the links back to who cites them."""
-    text = (ROOT / "appendix" / f"{name}.md").read_text(encoding="utf-8")
+    texts = {other: (ROOT / "appendix" / f"{other}.md").read_text(encoding="utf-8") for other in book.appendices}
     if name != "bibliography":
-        return link_citations(text, "bibliography.html")
-    pages = {f"{c.number:02d}": (f"../chapters/{c.name}.html", c.text.read_text("utf-8")) for c in book.chapters}
-    return BIBLIOGRAPHY.sub(lambda _: bibliography(pages), text)
+        return stack_tables(link_citations(texts[name], "bibliography.html"))
+    pages = {
+        f"{c.number:02d}": (f"../chapters/{c.name}.html#KEY", c.text.read_text(encoding="utf-8")) for c in book.chapters
+    }
+    pages |= {other: (f"{other}.html", text) for other, text in texts.items() if other != name}
+    return BIBLIOGRAPHY.sub(lambda _: bibliography(pages), texts[name])
+
+
+def stack_tables(text: str) -> str:
+    """Tables of sentences are marked, with the names of their columns: a phone shows their cells stacked."""
+
+    def mark(match: re.Match) -> str:
+        if max(len(row) for row in match[0].splitlines()) < PROSE_ROW:
+            return match[0]
+        names = [html.escape(name.strip()) for name in match[0].splitlines()[0].strip("|").split("|")]
+        style = "; ".join(f"--column-{i}: '{name}: '" for i, name in enumerate(names[1:], start=2))
+        return f'<div class="prose-table" style="{style}">\n\n{match[0].rstrip()}\n\n</div>\n'
+
+    return TABLE.sub(mark, text)
+
+
+def stage_front(text: str, book: Manifest) -> str:
+    """The first page: its comments <!--chapters-->, <!--figure NAME: CAPTION--> and so on become what they name."""
+    code = f"The code and the notebooks are at [{book.repository}]({book.repository})." if book.repository else ""
+    for mark, words in {"subtitle": f"*{book.subtitle}.*", "chapters": chapter_table(book), "code": code}.items():
+        text = text.replace(f"<!--{mark}-->", words)
+    return stack_tables(FRONT_FIGURE.sub(lambda m: figure_html(m["name"], m["alt"], root=""), text))
 
 
 def table_of_contents(book: Manifest) -> dict:
@@ -126,7 +154,7 @@ def stage(book: Manifest, target: Path) -> None:
     for name in book.appendices:
         write_text(target / "appendix" / f"{name}.md", stage_appendix(name, book))
     front = (ROOT / "site" / "index.md").read_text(encoding="utf-8")
-    write_text(target / "index.md", front.replace("<!--chapters-->", chapter_table(book)))
+    write_text(target / "index.md", stage_front(front, book))
     write_text(target / "toc.yml", yaml.safe_dump(table_of_contents(book), sort_keys=False))
 
 

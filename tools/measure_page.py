@@ -33,16 +33,16 @@ COUNT = """(async () => {
   await document.fonts.ready;
   const of = (query) => [...document.querySelectorAll(query)];
   await new Promise((done) => setTimeout(done, 50));
-  const right = (e) => Math.max(0, ...[...e.querySelectorAll("mjx-math, mjx-math > *")].map((m) => m.getBoundingClientRect().right));
-  const cut = (found) => found.filter(
-    (e) => e.scrollWidth > e.clientWidth + 1 || right(e) > e.getBoundingClientRect().right + 2);
+  const end = (e) => e.getBoundingClientRect().right;
+  const ends = (e) => Math.max(0, ...[...e.querySelectorAll("mjx-math, mjx-math > *")].map(end));
+  const cut = (found) => found.filter((e) => e.scrollWidth > e.clientWidth + 1 || ends(e) > end(e) + 2);
   const lines = of(".cell_input .line");
   const equations = of(".bd-article div.math");
   const result = {page: document.documentElement.scrollWidth > window.innerWidth ? ["wider than the window"] : []};
   for (const [name, found] of Object.entries({
     input: of(".cell_input pre"), output: of(".cell_output pre"), equation: equations, figure: of("figure > a"),
   })) result[name] = [found.length, cut(found).map((e) => e.textContent.trim().slice(0, 60))];
-  const numbers = of(".equation-number").filter((e) => e.getBoundingClientRect().right > window.innerWidth);
+  const numbers = of(".equation-number").filter((e) => end(e) > window.innerWidth);
   result.wrapped = [lines.length, lines.filter((e) => e.getClientRects()[0]?.height > 30).length];
   const raw = equations.filter((e) => !e.querySelector("mjx-container") || e.querySelector("mjx-merror"));
   if (numbers.length) result.page.push("an equation's number outside the window");
@@ -95,6 +95,9 @@ class Tab:
         while not self.loaded:
             self._note(json.loads(self.socket.recv()))
 
+    def close(self) -> None:
+        self.socket.close()
+
     def width(self, pixels: int) -> None:
         size = {"width": pixels, "height": 900, "deviceScaleFactor": 1, "mobile": pixels < 600}
         self.call("Emulation.setDeviceMetricsOverride", **size)
@@ -117,7 +120,8 @@ def browser(program: str) -> Iterator[Tab]:
         command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            yield Tab(_address(Path(profile) / "DevToolsActivePort", process))
+            with contextlib.closing(Tab(_address(Path(profile) / "DevToolsActivePort", process))) as tab:
+                yield tab
         finally:
             process.terminate()
             process.wait(timeout=20)
@@ -168,12 +172,16 @@ def report(site: Path, pages: list[Path], widths: list[int], program: str) -> bo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--site", type=Path, default=ROOT / "build" / "html", help="the built site (default: build/html)")
+    parser.add_argument(
+        "--site", type=Path, default=ROOT / "build" / "html", help="the built site (default: build/html)"
+    )
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="widths of the window in pixels")
     parser.add_argument("--pages", nargs="+", help="only these pages, by the name of their file without .html")
     args = parser.parse_args()
     site = args.site.resolve()
-    pages = [p for p in sorted(site.rglob("*.html")) if "_static" not in p.parts and p.stem not in ("search", "genindex")]
+    pages = [
+        p for p in sorted(site.rglob("*.html")) if "_static" not in p.parts and p.stem not in ("search", "genindex")
+    ]
     if args.pages:
         pages = [p for p in pages if p.stem in args.pages]
     if not pages:

@@ -36,13 +36,18 @@ def reference_list(text: str, bib: Path = BIB) -> str:
 def bibliography(pages: dict[str, tuple[str, str]], bib: Path = BIB) -> str:
     """The Markdown of the whole bibliography, sorted by label.
 
-    pages  what a page is called ("02", "timeline") -> its address as seen from the bibliography, and its text
+    pages  what a page is called ("02", "timeline") -> its address as seen from the bibliography, where KEY stands
+           for the key of an entry, and its text
     """
     entries = parse_file(str(bib), bib_format="bibtex").entries
     cited = {name: cited_keys(text) for name, (_, text) in pages.items()}
     lines = []
     for key, words in _formatted(dict(entries)).items():
-        back = [f'<a href="{pages[name][0]}#{key}">{name}</a>' for name in pages if key in cited[name]]
+        back = [
+            f'<a href="{address.replace("KEY", key)}">{name}</a>'
+            for name, (address, _) in pages.items()
+            if key in cited[name]
+        ]
         where = f' <span class="cited">Cited in {", ".join(back)}.</span>' if back else ""
         lines.append((label(entries[key]).lower(), f'- <a id="{key}"></a>**{label(entries[key])}.** {words}{where}'))
     return "\n".join(line for _, line in sorted(lines))

@@ -13,8 +13,10 @@ from reference.manifest import ROOT
 
 FIGURE = re.compile(r"Figure (?P<name>\d\d_\w+): .*\n(?P<alt>.*)")
 MARKER = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.M)
+PARENTHESES = re.compile(r'alt=\(\s*"\.\.\."\s*\)')
 SIZE = re.compile(r'width="(?P<width>[\d.]+)pt"')
-WIDE = 510  # points; a figure at least this wide is a diagram whose labels a phone must not shrink at will
+GLYPHS = re.compile(r"scale\((0\.\d+) ")  # Matplotlib draws a label of 7.5 pt as outlines, scaled by 0.075
+LEGIBLE = 7  # pixels: the smallest size to which a narrow window may shrink a figure's labels; it scrolls sideways then
 
 
 def stage_code(cell: nbformat.NotebookNode, chapter: int, drawn: int) -> int:
@@ -30,7 +32,7 @@ def stage_code(cell: nbformat.NotebookNode, chapter: int, drawn: int) -> int:
     for output in cell.outputs:
         if figure := FIGURE.match(output.get("data", {}).get("text/plain", "")):
             drawn += 1
-            output.data = {"text/html": figure_html(figure["name"], f"{chapter}.{drawn}", figure["alt"])}
+            output.data = {"text/html": figure_html(figure["name"], figure["alt"], f"{chapter}.{drawn}")}
     return drawn
 
 
@@ -54,17 +56,23 @@ def short_alt(source: str) -> str:
         begin = starts[text.lineno - 1] + text.col_offset
         end = starts[text.end_lineno - 1] + text.end_col_offset
         code = code[:begin] + b'"..."' + code[end:]
-    return code.decode()
+    return PARENTHESES.sub('alt="..."', code.decode())
 
 
-def figure_html(name: str, number: str, alt: str) -> str:
-    """A figure with a number, a caption and an anchor; a click opens the picture by itself."""
+def figure_html(name: str, alt: str, number: str = "", root: str = "../") -> str:
+    """A figure with its caption and an anchor; a click opens the picture by itself.
+
+    number  "4.1" in a chapter; without one the caption has no number
+    root    the way from the page to the site's first folder
+    """
     svg = (ROOT / "figures" / f"{name}.svg").read_text(encoding="utf-8")
-    wide = " wide" if float(SIZE.search(svg)["width"]) >= WIDE else ""
-    words = html.escape(alt)
+    points, labels = float(SIZE.search(svg)["width"]), [100 * float(scale) for scale in GLYPHS.findall(svg)]
+    smallest = min((size for size in labels if size >= LEGIBLE), default=10)  # below that are exponents and indices
+    least = round(points * LEGIBLE / smallest)
+    words, address = html.escape(alt), f"{root}figures/{name}.svg"
+    numbered = f'<a class="number" href="#fig-{name}">Figure {number}:</a> ' if number else ""
     return (
-        f'<figure class="book-figure{wide}" id="fig-{name}">'
-        f'<a href="../figures/{name}.svg" title="Open the figure by itself">'
-        f'<img src="../figures/{name}.svg" alt="{words}" loading="lazy"></a>'
-        f'<figcaption><a class="number" href="#fig-{name}">Figure {number}:</a> {words}</figcaption></figure>'
+        f'<figure class="book-figure" id="fig-{name}"><a href="{address}" title="Open the figure by itself">'
+        f'<img src="{address}" alt="{words}" style="min-width: {least}px" loading="lazy"></a>'
+        f"<figcaption>{numbered}{words}</figcaption></figure>"
     )

@@ -11,8 +11,10 @@ from pathlib import Path
 CODE = re.compile(r'(<div class="highlight"><pre>(?:<span></span>)?)(?P<code>.*?)(</pre></div>)', re.S)
 TAG = re.compile(r"<[^>]*>")
 ARTICLE = re.compile(r'<article class="bd-article">(.*?)</article>', re.S)
-UNREAD = re.compile(r'<(script|style|figure)\b.*?</\1>|<a class="headerlink".*?</a>|<!--.*?-->', re.S)
-SECTION = re.compile(r'</?section\b[^>]*>|<h\d\b[^>]*>|</(p|h\d|li|td|pre)>')
+UNREAD = re.compile(
+    r'<(script|style|figure)\b.*?</\1>|<div class="math\b.*?</div>|<a class="headerlink".*?</a>|<!--.*?-->', re.S
+)
+SECTION = re.compile(r"</?section\b[^>]*>|<h\d\b[^>]*>|</(p|h\d|li|td|pre)>")
 SEARCH = '<script src="_static/searchtools.js'
 
 
@@ -43,7 +45,11 @@ def hang(block: re.Match) -> str:
     lines = block["code"].split("\n")
     if lines[-1] == "":
         lines.pop()
-    return block[1] + "".join(f'<span class="line" style="--indent:{indent(li)}ch">{li}\n</span>' for li in lines) + block[3]
+    return (
+        block[1]
+        + "".join(f'<span class="line" style="--indent:{indent(li)}ch">{li}\n</span>' for li in lines)
+        + block[3]
+    )
 
 
 def indent(line: str) -> int:
@@ -53,6 +59,8 @@ def indent(line: str) -> int:
 
 def plain(article: str) -> str:
     """The words of an article with its sections' anchors, for the search page's excerpts."""
-    kept = SECTION.sub(lambda m: m[0] if "section" in m[0] else " ", UNREAD.sub(" ", article).replace("<section", "\0<section"))
+    kept = SECTION.sub(
+        lambda m: m[0] if "section" in m[0] else " ", UNREAD.sub(" ", article).replace("<section", "\0<section")
+    )
     words = re.sub(r"<(?!/?section\b)[^>]*>", "", kept).replace("\0", " ")
     return re.sub(r"\s+", " ", words)
