@@ -16,7 +16,7 @@ MARKER = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.M)
 PARENTHESES = re.compile(r'alt=\(\s*"\.\.\."\s*\)')
 SIZE = re.compile(r'width="(?P<width>[\d.]+)pt"')
 GLYPHS = re.compile(r"scale\((0\.\d+) ")  # Matplotlib draws a label of 7.5 pt as outlines, scaled by 0.075
-LEGIBLE = 7  # pixels: the smallest size to which a narrow window may shrink a figure's labels; it scrolls sideways then
+LEGIBLE = 6.6  # pixels: a narrow window may shrink labels to this size; from there on the figure scrolls sideways
 
 
 def stage_code(cell: nbformat.NotebookNode, chapter: int, drawn: int) -> int:

@@ -222,7 +222,7 @@ def test_every_page_says_what_it_is(site, pages):
 def test_the_first_page_shows_the_book(site):
     html = read(site / "index.html")
     assert f"<title>{BOOK.title}</title>" in re.sub(r"\s*(</?title>)\s*", r"\1", html)
-    assert BOOK.title not in re.search(r"<nav.*?</nav>", html, re.S)[0], "the side bar has the title in its head already"
+    assert BOOK.title not in re.search(r"<nav.*?</nav>", html, re.S)[0], "the side bar has it in its head"
     assert html.count('<figure class="book-figure"') >= 2
     assert "<!--" not in re.search(r"<article.*?</article>", html, re.S)[0], (
         "a comment of site/index.md was not replaced"
