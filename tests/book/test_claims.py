@@ -40,7 +40,7 @@ def small_book(tmp_path):
     class OnDisk(Chapter):
         notebook = path
 
-    return Manifest("", "", [], [OnDisk(*chapter)], [], []), tmp_path
+    return BOOK._replace(chapters=[OnDisk(*chapter)], planned=[], appendices=[]), tmp_path
 
 
 @pytest.mark.parametrize(
