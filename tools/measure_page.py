@@ -1,12 +1,11 @@
 """Open the built site in headless Chromium and count what a reader can't see: cut code, outputs, equations, pages.
 
-    python -m tools.measure_page [--site DIR] [--widths 390 1400 1920] [--pages NAME ...] [--shots DIR]
+    python -m tools.measure_page [--site DIR] [--widths 390 1400 1920] [--pages NAME ...]
 
 Needs `make book` first and Chromium or Chrome on the PATH; asks no other host for anything.
 """
 
 import argparse
-import base64
 import contextlib
 import json
 import shutil
@@ -107,10 +106,6 @@ class Tab:
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"]["exception"].get("description", "a script failed"))
         return answer["result"].get("value")
-
-    def shot(self, path: Path, whole: bool = False) -> None:
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
-        path.write_bytes(base64.b64decode(data))
 
 
 @contextlib.contextmanager
