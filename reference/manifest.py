@@ -37,7 +37,9 @@ class Planned(NamedTuple):
 class Manifest(NamedTuple):
     title: str
     subtitle: str
+    description: str
     authors: list[str]
+    repository: str
     chapters: list[Chapter]
     planned: list[Planned]
     appendices: list[str]
@@ -49,6 +51,10 @@ def read_manifest(path: Path = ROOT / "book.yml") -> Manifest:
     fields = _checked(Manifest, data, "book.yml")
     fields["chapters"] = [Chapter(**_checked(Chapter, c, f"chapter {c.get('name')}")) for c in fields["chapters"]]
     fields["planned"] = [Planned(**_checked(Planned, p, f"planned {p.get('title')}")) for p in fields["planned"]]
+    if fields["repository"] and not str(fields["repository"]).startswith("https://"):
+        raise ValueError(
+            f"book.yml: repository: expected an address that starts with https://, got {fields['repository']!r}"
+        )
     return Manifest(**fields)
 
 

@@ -8,6 +8,8 @@ and each chapter gets its links to the notebook.
 """
 
 import argparse
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -19,13 +21,19 @@ import yaml
 
 from reference.files import write_text
 from reference.manifest import ROOT, Chapter, Manifest, read_manifest
+from tools.references import bibliography
+from tools.site_cells import figure_html, stage_code
+from tools.site_finish import finish
 
 EQUATION = re.compile(r"\$\$(?P<body>(?:(?!\$\$).)*?)\\tag\{(?P<number>\d+\.\d+)\}\s*\$\$", re.S)
 EQUATION_REFERENCE = re.compile(r"(?<![\w`(\[$\\])\((\d+)\.(\d+)\)(?![`\w])")
 CITATION = re.compile(r"\[(?P<text>[^\]\[]+)\]\(#(?P<key>[a-z][\w-]*)\)")
 CODE = re.compile(r"(```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$)", re.S)
-FIGURE = re.compile(r"Figure (?P<name>\d\d_\w+): .*\n(?P<alt>.*)")
-LAB = "http://localhost:8888/lab/tree/chapters"
+BIBLIOGRAPHY = re.compile(r"```\{bibliography\}.*?```", re.S)
+FRONT_FIGURE = re.compile(r"<!--figure (?P<name>\d\d_\w+): (?P<alt>[^<]*)-->")
+TABLE = re.compile(r"^\|.*\n\|[-| :]+\|\n(?:\|.*(?:\n|\Z))+", re.M)
+PROSE_ROW = 120  # characters: a table with a row longer than this holds sentences
+LAB = "http://localhost:8888/lab/tree/work"  # the working copies that `make lab` writes
 
 
 def link_equations(text: str, here: int, pages: dict[int, str]) -> str:
@@ -43,14 +51,15 @@ def link_equations(text: str, here: int, pages: dict[int, str]) -> str:
 
 
 def number_equations(text: str) -> str:
-    """A tagged equation gets an anchor, and the environment that MathJax wants for multi-line bodies."""
+    """A tagged equation gets an anchor, and its number as an element of its own: so the equation itself can break."""
 
     def block(match: re.Match) -> str:
         anchor = match["number"].replace(".", "-")
-        body = match["body"].strip() + rf" \tag{{{match['number']}}}"
-        equation = f"\\begin{{equation}}\n{body}\n\\end{{equation}}"
-        target = f'<div class="equation-anchor" id="eq-{anchor}"></div>'
-        return f"\n\n{target}\n\n```{{math}}\n:no-wrap: true\n\n{equation}\n```\n\n"
+        equation = f"\\begin{{equation}}\n{match['body'].strip()}\n\\end{{equation}}"
+        return (
+            f'\n\n<div class="equation" id="eq-{anchor}">\n\n```{{math}}\n:no-wrap: true\n\n{equation}\n```\n\n'
+            f'<span class="equation-number">({match["number"]})</span></div>\n\n'
+        )
 
     return EQUATION.sub(block, text)
 
@@ -61,7 +70,7 @@ def link_citations(text: str, page: str = "") -> str:
 
 
 def stage_chapter(chapter: Chapter, pages: dict[int, str], target: Path) -> None:
-    notebook = nbformat.read(chapter.notebook, as_version=4)
+    notebook, drawn = nbformat.read(chapter.notebook, as_version=4), 0
     for i, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             cell.source = number_equations(link_equations(link_citations(cell.source), chapter.number, pages))
@@ -69,13 +78,7 @@ def stage_chapter(chapter: Chapter, pages: dict[int, str], target: Path) -> None
                 title, _, rest = cell.source.partition("\n")
                 cell.source = f"{title}\n\n{notebook_links(chapter)}\n{rest}"
         else:
-            extras = cell.metadata.setdefault("mystnb", {})
-            if "solution" in cell.metadata.get("tags", []):
-                extras |= {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
-            for output in cell.outputs:
-                if figure := FIGURE.match(output.get("data", {}).get("text/plain", "")):
-                    output.data = {"image/svg+xml": (ROOT / "figures" / f"{figure['name']}.svg").read_text("utf-8")}
-                    extras["image"] = {"alt": figure["alt"]}
+            drawn = stage_code(cell, chapter.number, drawn)
     write_text(target / "chapters" / chapter.notebook.name, nbformat.writes(notebook))
 
 
@@ -87,6 +90,39 @@ def notebook_links(chapter: Chapter) -> str:
     )
 
 
+def stage_appendix(name: str, book: Manifest) -> str:
+    """The text of an appendix; the bibliography gets its entries and the links back to who cites them."""
+    texts = {other: (ROOT / "appendix" / f"{other}.md").read_text(encoding="utf-8") for other in book.appendices}
+    if name != "bibliography":
+        return stack_tables(link_citations(texts[name], "bibliography.html"))
+    pages = {
+        f"{c.number:02d}": (f"../chapters/{c.name}.html#KEY", c.text.read_text(encoding="utf-8")) for c in book.chapters
+    }
+    pages |= {other: (f"{other}.html", text) for other, text in texts.items() if other != name}
+    return BIBLIOGRAPHY.sub(lambda _: bibliography(pages), texts[name])
+
+
+def stack_tables(text: str) -> str:
+    """Tables of sentences are marked, with the names of their columns: a phone shows their cells stacked."""
+
+    def mark(match: re.Match) -> str:
+        if max(len(row) for row in match[0].splitlines()) < PROSE_ROW:
+            return match[0]
+        names = [html.escape(name.strip()) for name in match[0].splitlines()[0].strip("|").split("|")]
+        style = "; ".join(f"--column-{i}: '{name}: '" for i, name in enumerate(names[1:], start=2))
+        return f'<div class="prose-table" style="{style}">\n\n{match[0].rstrip()}\n\n</div>\n'
+
+    return TABLE.sub(mark, text)
+
+
+def stage_front(text: str, book: Manifest) -> str:
+    """The first page: its comments <!--chapters-->, <!--figure NAME: CAPTION--> and so on become what they name."""
+    code = f"The code and the notebooks are at [{book.repository}]({book.repository})." if book.repository else ""
+    for mark, words in {"subtitle": f"*{book.subtitle}.*", "chapters": chapter_table(book), "code": code}.items():
+        text = text.replace(f"<!--{mark}-->", words)
+    return stack_tables(FRONT_FIGURE.sub(lambda m: figure_html(m["name"], m["alt"], root=""), text))
+
+
 def table_of_contents(book: Manifest) -> dict:
     """The manifest in the form that sphinx-external-toc reads."""
     chapters = [{"file": f"chapters/{c.name}", "title": f"{c.number:02d} {c.title}"} for c in book.chapters]
@@ -96,10 +132,15 @@ def table_of_contents(book: Manifest) -> dict:
 
 
 def chapter_table(book: Manifest) -> str:
-    """The chapters with their questions; those not written yet come last, without a link."""
-    rows = [f"| [{c.number:02d} {c.title}](chapters/{c.name}.ipynb) | {c.question} |" for c in book.chapters]
-    rows += [f"| {p.number:02d} {p.title} *(planned)* | {p.question} |" for p in book.planned]
-    return "\n".join(["| chapter | its question |", "|---|---|", *rows])
+    """The chapters with questions, needs and run times; those not written yet come last, without a link."""
+    seconds = json.loads((ROOT / "figures" / "data" / "run_seconds.json").read_text(encoding="utf-8"))
+    rows = [
+        f"| [{c.number:02d} {c.title}](chapters/{c.name}.ipynb) | {c.question} | {', '.join(c.needs)} "
+        f"| {seconds[f'{c.number:02d}']} s |"
+        for c in book.chapters
+    ]
+    rows += [f"| {p.number:02d} {p.title} *(planned)* | {p.question} | | |" for p in book.planned]
+    return "\n".join(["| chapter | its question | you need | it runs in |", "|---|---|---|---|", *rows])
 
 
 def stage(book: Manifest, target: Path) -> None:
@@ -111,10 +152,9 @@ def stage(book: Manifest, target: Path) -> None:
             sys.exit(f"book.yml names the chapter {chapter.name}, but {chapter.notebook} does not exist")
         stage_chapter(chapter, pages, target)
     for name in book.appendices:
-        text = (ROOT / "appendix" / f"{name}.md").read_text(encoding="utf-8")
-        write_text(target / "appendix" / f"{name}.md", link_citations(text, "bibliography.html"))
+        write_text(target / "appendix" / f"{name}.md", stage_appendix(name, book))
     front = (ROOT / "site" / "index.md").read_text(encoding="utf-8")
-    write_text(target / "index.md", front.replace("<!--chapters-->", chapter_table(book)))
+    write_text(target / "index.md", stage_front(front, book))
     write_text(target / "toc.yml", yaml.safe_dump(table_of_contents(book), sort_keys=False))
 
 
@@ -127,6 +167,8 @@ def build(out: Path) -> Path:
     status = subprocess.run([*command, "-c", ROOT / "site", "-d", out / "doctrees", source, site]).returncode
     if status:
         sys.exit(f"The site was not built: Sphinx's messages above name the page and line below {source}.")
+    shutil.copytree(ROOT / "figures", site / "figures", ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
+    finish(site)
     for chapter in book.chapters:
         write_text(site / "notebooks" / chapter.notebook.name, chapter.notebook.read_text(encoding="utf-8"))
     return site / "index.html"

@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from reference.manifest import ROOT, Chapter, Manifest
+from reference.manifest import ROOT, Chapter
 from tests.book.rules import BOOK, prose
 from tools.claims import check, claims_in, unbound_numbers
 
@@ -40,7 +40,7 @@ def small_book(tmp_path):
     class OnDisk(Chapter):
         notebook = path
 
-    return Manifest("", "", [], [OnDisk(*chapter)], [], []), tmp_path
+    return BOOK._replace(chapters=[OnDisk(*chapter)], planned=[], appendices=[]), tmp_path
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def test_every_appendix_exists_and_is_listed():
         (("    minutes: 3\n", "", 1), "the field 'minutes' is missing"),
         (("minutes: 3\n", "minutes: 3\n    colour: red\n", 1), "unknown field 'colour'"),
         (("appendices:", "apendices:", 1), "the field 'appendices' is missing"),
+        (('repository: ""', "repository: owner/name", 1), "repository: expected an address .* got 'owner/name'"),
     ],
 )
 def test_a_mistake_in_the_manifest_is_named(tmp_path, change, sentence):
