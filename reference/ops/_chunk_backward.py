@@ -37,7 +37,6 @@ def chunk_backward(
     g: Tensor,
     beta: Tensor | None,
     S: Tensor,
-    S_after: Tensor,
     do: Tensor,
     dS: Tensor,
     scale: float,
@@ -45,7 +44,7 @@ def chunk_backward(
     """Gradients of one chunk from do [N, C, Dv] and dS [N, Dk, Dv], the gradient of the state it hands on.
 
     q, k [N, C, Dk], v [N, C, Dv], g [N, C] or [N, C, Dk], beta [N, C, 1] or None (additive rule: u = v),
-    S, S_after [N, Dk, Dv] the states that entered and left the chunk.
+    S [N, Dk, Dv] the state that entered the chunk.
     """
     decay = chunk_decay(g)
     do = scale * do
@@ -61,9 +60,11 @@ def chunk_backward(
     # back through the output (4.5) and the state handed on (4.6)
     P = decayed_scores(q, k, decay)
     du = (P.mT @ do).baddbmm_(k_kept, dS)  # (4.9)
-    dq, dk_written = scores_backward(q, k, decay, (do @ u.mT).tril_())
-    dq.addcmul_(do @ S.mT, decay.since_start)  # (4.11)
-    dk_written.addcmul_(u @ dS.mT, decay.until_end)
+    dP = do @ u.mT
+    own_pair = dP.diagonal(dim1=1, dim2=2)[..., None].clone()  # a token that reads what it wrote itself
+    dq, dk_written = scores_backward(q, k, decay, dP.tril_(-1))
+    dq.addcmul_(do @ S.mT, decay.since_start)
+    dk_kept = decay.until_end * (u @ dS.mT)
     dS_before = (decay.whole * dS).baddbmm_(q_seen.mT, do)
 
     # back through the system (4.4)
@@ -78,15 +79,24 @@ def chunk_backward(
         dk_written.add_(dk_written_too)
         dS_before.baddbmm_(k_seen.mT, dv, alpha=-1)  # (4.13)
 
-    # Readers (q, and k in the error) fade with e^{G_r}, written keys with e^{-G_s}: their products say how
-    # much passes each gate. What is handed on passes all of them. (4.14)
+    # Readers (q, and k in the error) fade with e^{G_r}, written keys with e^{-G_s}: their products say how much
+    # passes each gate. A token's own pair passes no gate, and what it hands on passes only the gates behind it:
+    # both are left out here and added where they belong, for a strong gate would have to subtract them again.
     passing = q * dq + k * (dk_reader - dk_written)
-    handed_on = (S_after * dS).sum(-1)[:, None]  # [N, 1, Dk]
+    handed_on = k * dk_kept
+    all_the_way = (decay.whole * S * dS).sum(-1)[:, None]  # [N, 1, Dk]
     if g.dim() == 2:
-        passing, handed_on = passing.sum(-1), handed_on.sum(-1)
-    dg = passing.flip(1).cumsum(1).flip(1) + handed_on
+        passing, handed_on, all_the_way = passing.sum(-1), handed_on.sum(-1), all_the_way.sum(-1)
+    dg = passing.flip(1).cumsum(1).flip(1) + sum_before(handed_on) + all_the_way  # (4.14)
     dg = dg.masked_fill(g <= FLOOR, 0.0)  # nothing passes a full reset
-    return ChunkGradients(dq, dk_reader + dk_written, dv, dg, dbeta, dS_before)  # (4.12)
+    dq = dq.addcmul_(own_pair, k)  # (4.11)
+    dk = (dk_reader + dk_written).add_(dk_kept).addcmul_(own_pair, q)  # (4.12)
+    return ChunkGradients(dq, dk, dv, dg, dbeta, dS_before)
+
+
+def sum_before(x: Tensor) -> Tensor:
+    """The sum over the tokens before this one, on axis 1; cumsum(x) - x would lose what is small beside x."""
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1).cumsum(1)
 
 
 def scores_backward(x: Tensor, k: Tensor, decay: Decay, d_scores: Tensor) -> tuple[Tensor, Tensor]:

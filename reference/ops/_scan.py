@@ -37,7 +37,7 @@ def _forward(q, k, v, g, beta, initial_state, scale, chunk_size, bounds, keep):
     states = torch.zeros(max(B, n_sequences), HV, Dk, Dv, dtype=dtype, device=v.device)
     if initial_state is not None:
         states.copy_(initial_state)
-    kept = []  # all states, in the order of the loops: the first of a sequence, then one after each chunk
+    kept = []  # the state that enters each chunk, in the order of the loops
     for block in head_blocks(B, HV, group, v.device):
         q_block, k_block = (block.heads_first(x, group) for x in (q, k))
         v_block, g_block = (block.heads_first(x) for x in (v, g))
@@ -45,14 +45,13 @@ def _forward(q, k, v, g, beta, initial_state, scale, chunk_size, bounds, keep):
         for n, (start, stop) in enumerate(pairwise(bounds)):
             own = states[block.rows if n_sequences == 1 else slice(n, n + 1), block.heads]
             S = own.flatten(0, 1).clone()
-            kept += [S] if keep else []
             for time in chunk_spans(start, stop, chunk_size):
                 Q, K = at(q_block, time, dtype, group), at(k_block, time, dtype, group)
                 V, decay = at(v_block, time, dtype), chunk_decay(at(g_block, time, dtype))
+                kept += [S] if keep else []
                 U = V if beta is None else corrected_values(K, V, at(beta_block, time, dtype), decay, S)
                 block.put_back(o, read_state(Q, K, U, decay, S, scale), time)
                 S = carry_state(K, U, decay, S, into=None if keep else S)
-                kept += [S] if keep else []
             own.copy_(S.view_as(own))
     return o, states, kept
 
@@ -91,12 +90,12 @@ def _backward(ctx, do: Tensor, d_states: Tensor) -> tuple:
             rows = block.rows if n_sequences == 1 else slice(n, n + 1)
             dS = d_states[rows, block.heads].flatten(0, 1)
             spans = chunk_spans(start, stop, chunk_size)
-            own = list(islice(states, len(spans) + 1))
-            for time, S, S_after in reversed(list(zip(spans, own[:-1], own[1:], strict=True))):
+            entering = list(islice(states, len(spans)))
+            for time, S in reversed(list(zip(spans, entering, strict=True))):
                 Q, K = at(q_block, time, dtype, group), at(k_block, time, dtype, group)
                 V, G, dO = at(v_block, time, dtype), at(g_block, time, dtype), at(do_block, time, dtype)
                 b = None if beta is None else at(beta_block, time, dtype)
-                d = chunk_backward(Q, K, V, G, b, S, S_after, dO, dS, scale)
+                d = chunk_backward(Q, K, V, G, b, S, dO, dS, scale)
                 block.put_back(dq, d.q, time, group)
                 block.put_back(dk, d.k, time, group)
                 block.put_back(dv, d.v, time)
