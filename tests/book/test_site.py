@@ -237,13 +237,14 @@ def test_the_repository_is_linked_where_book_yml_names_one(monkeypatch, address)
     monkeypatch.setattr("reference.manifest.read_manifest", lambda: named)
     options = runpy.run_path(str(ROOT / "site" / "conf.py"))["html_theme_options"]
     assert options.get("repository_url", "") == address
+    assert options.get("use_repository_button", False) == bool(address)
     assert (address in build_site.stage_front("<!--code-->", named)) and bool(
         build_site.stage_front("<!--code-->", named)
     ) == bool(address)
 
 
 def test_tables_of_sentences_are_marked_and_others_are_not():
-    short, sentence = "| a | b |\n|---|---|\n| 1 | 2 |\n", "word " * 30
+    short, sentence = "| a | b |\n|---|---|\n| a few words | and a few more of them |\n", "word " * 30
     assert build_site.stack_tables(short) == short
     marked = build_site.stack_tables(f"| a | b's |\n|---|---|\n| 1 | {sentence} |\n")
     assert marked.startswith('<div class="prose-table" style="--column-2: \'b&#x27;s: \'">')
