@@ -21,6 +21,7 @@ import yaml
 
 from reference.files import write_text
 from reference.manifest import ROOT, Chapter, Manifest, read_manifest
+from tools.chapters import downloadable, read_notebook
 from tools.references import bibliography
 from tools.site_cells import figure_html, stage_code
 from tools.site_finish import finish
@@ -170,7 +171,8 @@ def build(out: Path) -> Path:
     shutil.copytree(ROOT / "figures", site / "figures", ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
     finish(site)
     for chapter in book.chapters:
-        write_text(site / "notebooks" / chapter.notebook.name, chapter.notebook.read_text(encoding="utf-8"))
+        copy = downloadable(read_notebook(chapter), book.repository or None)
+        write_text(site / "notebooks" / chapter.notebook.name, nbformat.writes(copy) + "\n")
     return site / "index.html"
 
 

@@ -8,12 +8,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import nbformat
 import pytest
 from pybtex.database import parse_file
 
 from reference.manifest import ROOT
 from tests.book.rules import BOOK, cells, outputs, prose
 from tools import build_site, measure_page, site_cells
+from tools.chapters import downloadable, read_notebook
 from tools.references import BIB, cited_keys, label
 
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
@@ -184,8 +186,10 @@ def test_solutions_are_folded_and_the_notebook_can_be_had(site):
         solutions = [cell for cell in cells(chapter, "code") if "solution" in cell.metadata.get("tags", [])]
         assert html.count("Show the solution") >= len(solutions) > 0
         assert f"../notebooks/{chapter.notebook.name}" in html
-        original = chapter.notebook.read_text(encoding="utf-8")
-        assert read(site / "notebooks" / chapter.notebook.name) == original
+        had = nbformat.read(site / "notebooks" / chapter.notebook.name, as_version=4)
+        wanted = downloadable(read_notebook(chapter), BOOK.repository or None)
+        assert [cell.source for cell in had.cells] == [cell.source for cell in wanted.cells]
+        assert "jupytext" not in had.metadata
 
 
 def test_the_bibliography_has_the_chapters_labels_and_links_back(site):
