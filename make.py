@@ -99,6 +99,11 @@ def student(*numbers: str) -> None:
     run(PYTHON, "-m", "tools.chapters", "student", *numbers)
 
 
+def everywhere(*arguments: str) -> None:
+    """prove that no output depends on this machine: all chapters under other kernels and noise (hours; --help)"""
+    run(PYTHON, "-m", "tools.everywhere", *arguments)
+
+
 def doctor() -> None:
     """say whether this machine's set-up is fine"""
     run(PYTHON, "-m", "reference", "doctor")
@@ -114,7 +119,7 @@ def hooks() -> None:
 
 COMMANDS = {
     "setup": setup, "book": book, "lab": lab, "test": test, "run": execute, "sync": sync,
-    "student": student, "doctor": doctor, "lint": lint, "format": fmt, "hooks": hooks,
+    "everywhere": everywhere, "student": student, "doctor": doctor, "lint": lint, "format": fmt, "hooks": hooks,
 }  # fmt: skip
 
 
@@ -127,7 +132,7 @@ def main() -> None:
     if args.command is None:
         parser.print_help()
         return
-    if rest and args.command not in ("test", "run", "sync", "student"):
+    if rest and args.command not in ("test", "run", "sync", "student", "everywhere"):
         parser.error(f"{args.command} takes no arguments, got {' '.join(rest)}")
     setup()
     if args.command != "setup":
