@@ -144,10 +144,14 @@ def compared(cell: nbformat.NotebookNode) -> list[str]:
     return [f"{kind}: {line}" for kind in sorted(parts) for part in parts[kind] for line in part.splitlines()]
 
 
-def compare(run: Run) -> list[Difference]:
-    """Execute the chapter under the setting in a fresh kernel; every cell, also behind one that failed."""
-    stored = nbformat.read(run.chapter.notebook, as_version=4)
-    executed = nbformat.read(run.chapter.notebook, as_version=4)
+def compare(notebook: Path, setting: dict[str, str]) -> list[Difference]:
+    """What a fresh run under the setting prints otherwise than the stored outputs."""
+    return list(differences(nbformat.read(notebook, as_version=4), execute(notebook, setting)))
+
+
+def execute(notebook: Path, setting: dict[str, str]) -> nbformat.NotebookNode:
+    """The notebook run in a fresh kernel under the setting; every cell, also behind one that failed."""
+    executed = nbformat.read(notebook, as_version=4)
     client = NotebookClient(
         executed,
         timeout=3600,
@@ -158,8 +162,8 @@ def compare(run: Run) -> list[Difference]:
         extra_arguments=["--log-level=ERROR"],
     )
     with tempfile.TemporaryDirectory() as folder:
-        client.execute(env=kernel_environment(run.setting, Path(folder)))
-    return list(differences(stored, executed))
+        client.execute(env=kernel_environment(setting, Path(folder)))
+    return executed
 
 
 def version(chapter: Chapter) -> str:
@@ -175,7 +179,7 @@ def finish(run: Run, stale: bool) -> tuple[list[Difference], bool]:
     if known and (stale or known["version"] == version(run.chapter)):
         return [Difference(*row) for row in known["differences"]], True
     now, began = version(run.chapter), time.perf_counter()
-    found = compare(run)
+    found = compare(run.chapter.notebook, run.setting)
     seconds = round(time.perf_counter() - began, 1)
     write_text(run.record, json.dumps({"version": now, "seconds": seconds, "differences": found}, indent=1) + "\n")
     return found, False

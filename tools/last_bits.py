@@ -14,6 +14,7 @@ import ctypes
 import gc
 import os
 import sys
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def install_from_environment() -> None:
 def jitter(x: Any) -> Any:
     """x with each float moved by -1, 0 or 1 units in the last place; values of few bits (0, 1, 0.25, ...) stay."""
     y = np.asarray(x)
-    if y.dtype not in (np.float32, np.float64) or y.size == 0:
+    if y.dtype not in (np.float32, np.float64) or y.size == 0 or tracemalloc.is_tracing():
         return x
     with np.errstate(all="ignore"):
         few_bits = ~np.isfinite(y) | (y * 64 == np.rint(y * 64))
@@ -73,7 +74,10 @@ def jitter(x: Any) -> Any:
 
 
 def _is_float(*arrays: Any) -> bool:
-    return all(isinstance(a, np.ndarray) and a.dtype.kind == "f" and a.ndim > 0 for a in arrays)
+    """Whether to act on these: not while memory is measured, where our copies would count."""
+    return not tracemalloc.is_tracing() and all(
+        isinstance(a, np.ndarray) and a.dtype.kind == "f" and a.ndim > 0 for a in arrays
+    )
 
 
 def _reordered(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

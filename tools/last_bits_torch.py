@@ -38,12 +38,13 @@ class LastBits(TorchDispatchMode):
     def __init__(self, seed: int):
         super().__init__()
         self.random = torch.Generator().manual_seed(seed)
+        self.rows: dict[torch.dtype, Tensor] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         name, kwargs = func.overloadpacket.__name__, kwargs or {}
         if name in PRODUCTS and _plain(*(args[i] for i in PRODUCTS[name])):
             args = self.reordered(name, list(args))
-        elif name in SUMS and _plain(args[0]) and args[0].dim() and not isinstance(args[0], int):
+        elif name in SUMS and _plain(args[0]) and args[0].dim():
             args = (self.shuffled(args[0], args[1] if len(args) > 1 else None), *args[1:])
         out = func(*args, **kwargs)
         plain_name = name.removesuffix("_")
@@ -70,14 +71,23 @@ class LastBits(TorchDispatchMode):
         return torch.randperm(n, generator=self.random)
 
     def jitter(self, out: Any, in_place: bool) -> Any:
+        """Each float moved by -1, 0 or 1 units in the last place; values of few bits (0, 1, 0.25, ...) stay."""
         if isinstance(out, tuple | list):
             return type(out)(self.jitter(x, in_place) for x in out)
         if not _plain(out) or out.numel() == 0:
             return out
-        unit = torch.randint(-1, 2, out.shape, generator=self.random).to(out.dtype) * torch.finfo(out.dtype).eps
-        few_bits = (out * 64 == (out * 64).round()) | ~out.isfinite()
-        factor = 1 + unit.masked_fill(few_bits, 0)
-        return out.mul_(factor) if in_place else out * factor
+        scaled = out * 64
+        moved = torch.where(scaled == scaled.round(), out, out * self.factors(out))
+        return out.copy_(moved) if in_place else moved
+
+    def factors(self, like: Tensor) -> Tensor:
+        """A stretch, from a random place on, of a stored row of 1 - eps, 1 and 1 + eps: drawing afresh takes longer."""
+        n, row = like.numel(), self.rows.get(like.dtype)
+        if row is None or len(row) < 2 * n:
+            signs = torch.randint(-1, 2, (max(2 * n, 1 << 16),), generator=self.random).to(like.dtype)
+            row = self.rows[like.dtype] = 1 + signs * torch.finfo(like.dtype).eps
+        begin = int(torch.randint(0, len(row) - n + 1, (), generator=self.random))
+        return row[begin : begin + n].view(like.shape)
 
 
 def _plain(*tensors: Any) -> bool:
