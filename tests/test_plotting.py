@@ -197,6 +197,16 @@ CHANGES = {
         lambda ax: ax.imshow(np.eye(3) + 0.01 * np.eye(3)[::-1], vmin=0, vmax=1),
         "color of axes 0 image 0",
     ),
+    "a hidden pixel": (
+        lambda ax: ax.imshow(np.ma.masked_equal(np.eye(3), 1), vmin=0, vmax=1),
+        lambda ax: ax.imshow(np.eye(3), vmin=0, vmax=1),
+        "color of axes 0 image 0",
+    ),
+    "a hidden point": (
+        lambda ax: ax.scatter(STEPS, np.ma.masked_less(LOSS, 0.75)),
+        lambda ax: ax.scatter(STEPS, LOSS),
+        "y of axes 0 collection 0",
+    ),
     "the color map's ends": (
         lambda ax: ax.imshow(np.eye(3), vmax=1),
         lambda ax: ax.imshow(np.eye(3), vmax=2),

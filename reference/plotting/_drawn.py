@@ -266,7 +266,7 @@ def _along(axis: Axis, values: np.ndarray, in_data: bool) -> dict:
 
 
 def _scaled(axis: Axis, values: np.ndarray) -> np.ndarray:
-    values = np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
+    values = np.asarray(values, dtype=float)
     scaled = axis.get_transform().transform(values)
     if axis.get_scale() == "log":  # Matplotlib has -1000 for the logarithm of nothing
         scaled = np.where(values > 0, scaled, np.where(np.isnan(values), np.nan, -np.inf))
