@@ -183,6 +183,11 @@ def student(*numbers: str) -> None:
     run(PYTHON, "-m", "tools.chapters", "student", *numbers)
 
 
+def everywhere(*arguments: str) -> None:
+    """prove that no output rests on this machine: all chapters under other kernels and noise (hours; --help)"""
+    run(PYTHON, "-m", "tools.everywhere", *arguments)
+
+
 def doctor() -> None:
     """say whether this machine's set-up is fine"""
     run(PYTHON, "-m", "reference", "doctor")
@@ -198,9 +203,9 @@ def hooks() -> None:
 
 COMMANDS = {
     "setup": setup, "book": book, "lab": lab, "work": work, "reset": reset, "test": test, "run": execute, "sync": sync,
-    "student": student, "doctor": doctor, "lint": lint, "format": fmt, "hooks": hooks,
+    "everywhere": everywhere, "student": student, "doctor": doctor, "lint": lint, "format": fmt, "hooks": hooks,
 }  # fmt: skip
-TAKE_ARGUMENTS = {"lab", "reset", "test", "run", "sync", "student"}
+TAKE_ARGUMENTS = {"lab", "reset", "test", "run", "sync", "student", "everywhere"}
 WRITE_NOTHING = {"doctor"}
 
 

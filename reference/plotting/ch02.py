@@ -10,8 +10,11 @@ from reference.plotting._style import COLORS
 
 
 def number_image(ax: Axes, matrix: NDArray, title: str, limit: float = 3.0, digits: int = 2) -> None:
-    """A matrix as colored squares (blue negative, red positive) with each number written in its square."""
-    matrix = np.atleast_2d(matrix)
+    """A matrix as colored squares (blue negative, red positive) with each number written in its square.
+
+    Nine digits are kept first: 0.405, from products such as 0.9 * 0.45, is then rounded alike on every machine.
+    """
+    matrix = np.atleast_2d(matrix).round(9) + 0.0  # no minus zero either
     ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
     for (i, j), x in np.ndenumerate(matrix):
         ax.text(
