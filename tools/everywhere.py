@@ -170,7 +170,11 @@ def execute(notebook: Path, setting: dict[str, str]) -> nbformat.NotebookNode:
 def version(chapter: Chapter) -> str:
     """Changes when the chapter, its figures' data or the reference code do."""
     files = [chapter.notebook, *sorted((ROOT / "figures" / "data").glob(f"{chapter.number:02d}_*.json"))]
-    files += sorted((ROOT / "reference").rglob("*.py")) + sorted((ROOT / "reference" / "manual").iterdir()) + sorted((ROOT / "tools").glob("last_bits*.py"))
+    files += (
+        sorted((ROOT / "reference").rglob("*.py"))
+        + sorted((ROOT / "reference" / "manual").iterdir())
+        + sorted((ROOT / "tools").glob("last_bits*.py"))
+    )
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
