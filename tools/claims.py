@@ -26,7 +26,7 @@ MARKER = re.compile(r"<!--\s*claim.*?-->")
 # A decimal, a percentage, or a number with a unit: what a measurement looks like in prose.
 MEASURED = re.compile(r"(?<![\w.:/-])\d[\d,]*(?:\.\d+|\s?%|(?:\.\d+)?\s(?:ms|µs|s|seconds|MB|GB|KB|kB|times)\b)")
 NOT_PROSE = re.compile(r"```.*?```|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|^#+ .*?$|\]\([^)]*\)|^\|[-| :]+\|$", re.S | re.M)
-NAMES = re.compile(r"\(\d+\.\d+\)|[Ss]ections? \d+\.\d+|[Ee]xercises? \d+\.\d+|Python 3\.\d+|CC BY 4\.0")
+NAMES = re.compile(r"\(\d+\.\d+\)|[Ss]ections? \d+\.\d+|[Ee]xercises? \d+\.\d+|Python 3\.\d+(?: to 3\.\d+)?|CC BY 4\.0")
 
 
 class Claim(NamedTuple):
