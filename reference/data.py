@@ -10,6 +10,8 @@ from torch import Tensor
 from reference.corpus import manual_text
 from reference.tokenizer import ByteTokenizer
 
+TEXTS = (".txt", ".md", ".jsonl")
+
 
 def read_documents(source: str) -> list[str]:
     """Documents of a source: "manual" (the Python manual, one document per topic), a text file, a .jsonl file with a
@@ -24,12 +26,31 @@ def read_documents(source: str) -> list[str]:
         path = Path(source)
         if not path.exists():
             raise ValueError(f"data: expected 'manual', a file or a folder, got {source!r}, which doesn't exist")
-        files = sorted(f for f in path.rglob("*") if f.suffix in (".txt", ".md", ".jsonl")) if path.is_dir() else [path]
-        documents = [document for file in files for document in _read_file(file)]
+        documents = [document for file in text_files(path)[0] for document in _read_file(file)]
     documents = [document for document in documents if document.strip()]
     if not documents:
         raise ValueError(f"data: {source!r} holds no text (.txt, .md and .jsonl files are read)")
     return documents
+
+
+def text_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """(the files of a source that are read, those that are not): of a folder, text is .txt, .md and .jsonl."""
+    if not path.is_dir():
+        return [path], []
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return [f for f in files if f.suffix in TEXTS], [f for f in files if f.suffix not in TEXTS]
+
+
+def what_was_read(source: str, documents: list[str]) -> str:
+    """One line about a source: documents and bytes of text; of a folder, also files that were read and passed over."""
+    size = sum(len(document.encode("utf-8")) for document in documents)
+    said = f"data: {source}: {len(documents):,} document(s), {size:,} bytes of text"
+    if source == "manual" or source.startswith("hf:") or not Path(source).is_dir():
+        return said
+    read, skipped = text_files(Path(source))
+    kinds = sorted({f.suffix or "no suffix" for f in skipped})
+    more = f" ({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})" if kinds else ""
+    return f"{said} in {len(read):,} file(s); {len(skipped):,} other file(s) skipped{more}"
 
 
 def _read_hub(source: str) -> list[str]:

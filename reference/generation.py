@@ -34,7 +34,7 @@ def generate(
     left_padding: prompts of different lengths, as pad_left makes them.
     Raises ValueError that names the argument.
     """
-    _check(max_new_tokens, temperature, top_k, top_p, min_p)
+    check_sampling(max_new_tokens, temperature, top_k, top_p, min_p)
     cache = new_cache(model, ids.shape[0]) if cache is None else cache
     random = torch.Generator(device=ids.device)
     if seed is None:
@@ -95,7 +95,10 @@ def sample(
     return torch.multinomial(logits.softmax(-1), 1, generator=random)[:, 0]
 
 
-def _check(max_new_tokens, temperature, top_k, top_p, min_p) -> None:
+def check_sampling(
+    max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None, min_p: float | None
+) -> None:
+    """Raises ValueError that names the argument of generate that makes no sense."""
     if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 0:
         raise ValueError(f"max_new_tokens: expected a whole number >= 0, got {max_new_tokens!r}")
     if not temperature >= 0:

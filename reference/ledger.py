@@ -17,6 +17,7 @@ from reference.costs import (
     prefill_flops,
     prompt_mixing_flops,
 )
+from reference.options import token_count
 
 
 class Machine(NamedTuple):
@@ -158,7 +159,9 @@ def _crossings(crossover: dict[str, int | None]) -> str:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference cost", description=__doc__)
     parser.add_argument("--family", choices=list(PUBLISHED), required=True)
-    parser.add_argument("--context", type=int, required=True, help="tokens of each text")
+    parser.add_argument(
+        "--context", type=token_count, required=True, help="tokens of each text, such as 4096, 256K or 1M"
+    )
     parser.add_argument("--batch", type=int, default=1, help="texts that are decoded together (default 1)")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(argv)

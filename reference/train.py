@@ -11,6 +11,7 @@ that the losses are those of one process up to rounding, and go on from each oth
 import argparse
 import importlib.util
 import math
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -18,8 +19,9 @@ from pathlib import Path
 import torch
 
 from reference.config import PRESETS, HybridConfig, pattern, preset
-from reference.data import PackedText, hold_out, read_documents
+from reference.data import PackedText, hold_out, read_documents, what_was_read
 from reference.distributed.world import STRATEGIES, World, join_world
+from reference.options import token_count
 from reference.tokenizer import ByteTokenizer, load_tokenizer, train_bpe
 from reference.trainer import Diverged, Habits, Plan, train_model
 
@@ -43,7 +45,7 @@ def parser_of_train() -> argparse.ArgumentParser:
     plan = parser.add_argument_group("training")
     plan.add_argument("--steps", type=int, default=1000)
     plan.add_argument("--batch-size", type=int, default=8, help="pieces per batch (default 8)")
-    plan.add_argument("--length", type=int, default=256, help="tokens per piece (default 256)")
+    plan.add_argument("--length", type=token_count, default=256, help="tokens per piece (default 256)")
     plan.add_argument("--accumulate", type=int, default=1, help="batches per update (default 1)")
     plan.add_argument("--lr", type=float, default=2e-3)
     plan.add_argument("--warm-up", type=int, default=50)
@@ -92,6 +94,14 @@ def _check(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
             parser.error(f"--{name}: expected a number > 0, got {getattr(chosen, name)}")
     if not 0 <= chosen.weight_decay < math.inf:
         parser.error(f"--weight-decay: expected a number >= 0, got {chosen.weight_decay}")
+    if not 0 <= chosen.seed < 2**31:  # it is multiplied before it seeds
+        parser.error(f"--seed: expected a whole number from 0 to 2^31 - 1, got {chosen.seed}")
+    if chosen.eval_every < 0:
+        parser.error(f"--eval-every: expected a number >= 0, got {chosen.eval_every}")
+    try:
+        _config(chosen, ByteTokenizer.vocab_size)
+    except ValueError as error:
+        parser.error(f"--{error}")
     if chosen.eval_every and not chosen.hold_out:
         parser.error("--eval-every: there is nothing to evaluate on without --hold-out")
     if chosen.out.exists() and not chosen.out.is_dir():
@@ -106,6 +116,8 @@ def _train(chosen: argparse.Namespace, world: World) -> None:
     if chosen.batch_size % world.size:
         raise ValueError(f"batch_size: {world.size} processes can't share {chosen.batch_size} pieces evenly")
     documents, held_out = read_documents(chosen.data), None
+    if world.is_main:
+        print(what_was_read(chosen.data, documents), flush=True)
     if chosen.hold_out:
         documents, unseen = hold_out(documents)
     tokenizer = train_bpe(documents, chosen.vocab_size) if chosen.tokenizer == "bpe" else ByteTokenizer()
@@ -131,6 +143,9 @@ def _train(chosen: argparse.Namespace, world: World) -> None:
     names = Habits.__dataclass_fields__.keys() - {"resume"}
     habits = Habits(resume=chosen.resume == "auto", **{name: getattr(chosen, name) for name in names})
     train_model(config, data, held_out, plan, habits, world)
+    if world.is_main:
+        out = shlex.quote(str(chosen.out))
+        print(f'saved in {out}; try: python -m reference generate --model {out} --prompt "The "')
 
 
 def _config(chosen: argparse.Namespace, vocab_size: int) -> HybridConfig:

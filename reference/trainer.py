@@ -184,8 +184,7 @@ def train_model(
     if found is not None:
         path, state = found
         if state["config"] != about["config"] or state["run"] != about["run"]:
-            changed = [key for key in about["run"] if state["run"].get(key) != about["run"][key]]
-            raise ValueError(f"resume: {path} belongs to a run with other settings ({', '.join(changed) or 'config'})")
+            raise ValueError(_other_settings(path, state, about))
         restore(path, model, optimizer)
         first = state["step"]
         if world.is_main:
@@ -221,6 +220,14 @@ def train_model(
         from reference.plotting.training import save_loss  # only here: training itself needs no matplotlib
 
         save_loss(log.rows, habits.out / "loss.svg")
+
+
+def _other_settings(path: Path, kept: dict, asked: dict) -> str:
+    both = [(key, kept[part].get(key), x) for part in ("run", "config") for key, x in asked[part].items()]
+    changed = [f"{key} {old}, now {new}" for key, old, new in both if old != new]
+    ways = "--resume never starts over and deletes that run, another --out leaves it"
+    more = " (the rate falls with the number of steps: a longer run is another run)" if "steps " in str(changed) else ""
+    return f"resume: {path} belongs to a run with other settings: {'; '.join(changed)}{more}. {ways}."
 
 
 class _Log:

@@ -14,8 +14,9 @@ from reference.checkpoints.chat import HubTokenizer
 from reference.checkpoints.given import read_json
 from reference.checkpoints.hub import find_folder
 from reference.config import HybridConfig
-from reference.generation import generate
+from reference.generation import check_sampling, generate
 from reference.model import HybridLM
+from reference.options import token_count
 from reference.tokenizer import ByteTokenizer, load_tokenizer
 
 UNKNOWN = "\ufffd"  # what broken UTF-8 is decoded as
@@ -92,7 +93,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--prompt", default="", help="text to continue")
     parser.add_argument("--chat", action="store_true", help="the prompt is a user's message: use the chat template")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: as stored")
-    parser.add_argument("--tokens", type=int, default=200, help="new tokens (default 200)")
+    parser.add_argument("--tokens", type=token_count, default=200, help="new tokens (default 200)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token (default 0.8)")
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)
@@ -100,8 +101,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args(argv)
-    if chosen.threads < 1:
-        parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
+    _check(parser, chosen)
     torch.set_num_threads(chosen.threads)
     try:
         model, tokenizer = open_model(chosen.model, chosen.dtype)
@@ -118,6 +118,19 @@ def main(argv: list[str]) -> int:
     new = out.shape[1] - ids.shape[1]
     print(f"\n\n{new} tokens, {new / (time.perf_counter() - began):.0f} tokens/s", file=sys.stderr)
     return 0
+
+
+def _check(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
+    """End with a sentence that names the option, before a model is read or a word is printed."""
+    if chosen.threads < 1:
+        parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
+    if chosen.seed is not None and not 0 <= chosen.seed < 2**63:
+        parser.error(f"--seed: expected a whole number from 0 to 2^63 - 1, got {chosen.seed}")
+    try:
+        check_sampling(chosen.tokens, chosen.temperature, chosen.top_k, chosen.top_p, chosen.min_p)
+    except ValueError as error:
+        name, _, rest = str(error).partition(": ")
+        parser.error(f"--{name.replace('max_new_', '').replace('_', '-')}: {rest.replace(' or None', '')}")
 
 
 def _encode(tokenizer: ByteTokenizer | HubTokenizer, prompt: str, chat: bool) -> list[int]:

@@ -16,6 +16,7 @@ TAG = re.compile(r"\((\d+\.\d+)\)")
 # A module may import only from lower ranks (or from its own package). The longest matching name counts.
 RANKS = {
     "files": 0,
+    "options": 0,
     "manifest": 0,
     "equations": 0,
     "ops": 1,

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import sys
 
 BENCHES = {
     "ops": "the operators against transformers' CPU fallbacks and softmax attention",
@@ -14,6 +15,9 @@ BENCHES = {
 
 def main(argv: list[str]) -> int:
     listed = "\n".join(f"  {name:13s} {what}" for name, what in BENCHES.items())
+    if not argv:
+        print(f"bench: which one? Give a name.\n{listed}", file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(
         prog="python -m reference bench",
         description=__doc__,

@@ -1,6 +1,10 @@
 """The machinery of the checks: registry, comparison, and the sentence a learner reads."""
 
+import dis
+import functools
+import traceback
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +20,7 @@ class Exercise(NamedTuple):
     check: Callable[[Any], str]
 
 
+NAMES = ("alpha", "beta", "gamma", "delta", "eps")  # as the formulas have them
 EXERCISES: dict[str, Exercise] = {}
 
 
@@ -44,26 +49,71 @@ def verdict(number: str, answer: Any) -> None:
 
 def _judge(task: Exercise, answer: Any) -> str:
     blank = "no answer yet. Fill in the cell above, then run it and this one again."
-    if answer is None or answer is ...:
+    if answer is None or answer is ... or _is_placeholder(answer):
         return blank
+    returned: list[Any] = []
+    task_answer = _watched(answer, returned) if isinstance(answer, FunctionType) else answer
     try:
-        return f"right. {task.check(answer)}"
-    except _NoAnswer:
-        return blank
-    except Wrong as mistake:
-        return f"not yet. {mistake}"
+        return f"right. {task.check(task_answer)}"
     except Exception as error:  # the learner's code may raise anything: tell it, keep the notebook alive
-        return f"not yet. Your answer raised {type(error).__name__}: {error}"
+        if returned and all(found is None for found in returned):
+            return "not yet. Your function returned None: is a `return` missing?"
+        if isinstance(error, _NoAnswer) or (returned and all(found is ... for found in returned)):
+            return f"not yet. {_as_sentence(str(error), answer)}" if returned and str(error) else blank
+        if isinstance(error, Wrong):
+            return f"not yet. {_as_sentence(str(error), answer)}"
+        return f"not yet. Your answer raised {type(error).__name__}: {error}{_where(error, answer)}"
 
 
 class _NoAnswer(Exception):
-    pass
+    """Nothing came. Its text, if any, says where a function that the learner has written left a gap."""
+
+
+def _is_placeholder(answer: Any) -> bool:
+    """Whether a function does nothing yet: `return ...`, `...`, `pass`, `return None`."""
+    if not isinstance(answer, FunctionType):
+        return False
+    code = list(dis.get_instructions(answer))
+    constants = [step.argval for step in code if step.opname in ("LOAD_CONST", "RETURN_CONST")]
+    does = {step.opname for step in code} - {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "POP_TOP"}
+    return not does and all(x is None or x is ... for x in constants)
+
+
+def _watched(function: FunctionType, returned: list[Any]) -> Callable:
+    """The function; what its calls return is noted in `returned`."""
+
+    @functools.wraps(function)
+    def watched(*args: Any, **named: Any) -> Any:
+        returned.append(function(*args, **named))
+        return returned[-1]
+
+    return watched
+
+
+def _as_sentence(text: str, answer: Any) -> str:
+    """With a capital, unless it begins with a name: "g has ...", "a: ...", "alpha is ...", an argument of answer."""
+    first = text.partition(" ")[0]
+    names = answer.__code__.co_varnames if isinstance(answer, FunctionType) else ()
+    is_word = len(first) > 1 and first.isalpha() and first not in NAMES and first not in names
+    return text[:1].upper() + text[1:] if is_word else text
+
+
+def _where(error: Exception, answer: Any) -> str:
+    """ " (line 3 of your cell: `...`)", the last line of the learner's code that the error came through, or ""."""
+    steps = traceback.extract_tb(error.__traceback__)
+    calls = [n for n, step in enumerate(steps) if (step.filename, step.name) == (__file__, "watched")]
+    if not calls or not isinstance(answer, FunctionType):
+        return ""
+    lines = [step for step in steps[calls[-1] + 1 :] if step.filename == answer.__code__.co_filename]
+    return f" (line {lines[-1].lineno} of your cell: `{lines[-1].line}`)" if lines else ""
 
 
 def expect_shape(got: Any, want: tuple[int, ...], what: str) -> np.ndarray:
     """Return got as an array; raise Wrong where its shape is not the one wanted."""
-    if got is None or got is ...:
+    if got is ...:
         raise _NoAnswer
+    if got is None:
+        raise _NoAnswer(f"{what} is None.")
     array = np.asarray(got, dtype=float)
     if array.shape != want:
         turned = " It has the right shape transposed." if array.T.shape == want else ""

@@ -2,18 +2,20 @@
 
 import argparse
 import importlib
+import sys
 
+# Each with how long it takes; the lower time of two is on quiet cores.
 EXPERIMENTS = {
-    "sinks": "attention sinks with and without their cures (chapter 06)",
-    "hybrid": "all linear, 3:1 and all softmax at equal parameters, on real text (chapter 09)",
-    "capacity": "how many pairs a matrix holds, by rule, without training (chapter 10, 2 min)",
-    "constructions": "parity and permutations by hand with beta = 2 (chapter 10, 5 min)",
-    "precision": "a state stored in 16 and 8 bits after every token, for 100,000 tokens (chapter 10, 20 min)",
-    "prefix_reuse": "branching conversations from cached prefixes: snapshots against a KV cache (chapter 10, 8 min)",
+    "sinks": "attention sinks with and without their cures (chapter 06, 10 to 30 min; --quick --seeds 1: 2 to 5 min)",
+    "hybrid": "all linear, 3:1 and all softmax at equal parameters, on text (chapter 09, 30 to 90 min; no --quick)",
+    "capacity": "how many pairs a matrix holds, by rule, without training (chapter 10, 2 to 5 min)",
+    "constructions": "parity and permutations by hand with beta = 2 (chapter 10, 5 to 12 min)",
+    "precision": "a state stored in 16 and 8 bits after every token, for 100,000 tokens (chapter 10, 20 to 60 min)",
+    "prefix_reuse": "branching conversations from cached prefixes: snapshots or a KV cache (chapter 10, 8 to 24 min)",
 }
 
 
-# Studies of toy models (reference/experiments/studies.py, chapter 10), all run by `study`; about how long on two cores.
+# Studies of toy models (reference/experiments/studies.py, chapter 10), all run by `study`.
 TOYS = {
     "two_tasks": "recall and parity in one model: each pure stack fails one (50 min)",
     "recall": "key-value pairs, more and more of them (25 min)",
@@ -33,9 +35,17 @@ TOYS = {
     "recall_by_parity": "what to recall depends on a parity (10 min)",
 }
 
+TIMES = """Times are of all runs, three seeds, on 2 cores; beside other work up to three times as long.
+--quick: smaller, one seed, at most 3 minutes for all but sinks. The runs of the book are stored in figures/data:
+without --quick a command shows them, and with --again or --out it runs them anew.
+"""
+
 
 def main(argv: list[str]) -> int:
-    listed = "\n".join(f"  {name:14s} {what}" for name, what in (EXPERIMENTS | TOYS).items())
+    listed = TIMES + "\n".join(f"  {name:16s} {what}" for name, what in (EXPERIMENTS | TOYS).items())
+    if not argv:
+        print(f"experiment: which one? Give a name.\n{listed}", file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(
         prog="python -m reference experiment",
         description=__doc__,

@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from reference.bench.measure import describe_machine
+from reference.experiments.stored import add_again, how_again, kept_record, say_stored, where_kept
 from reference.files import write_text
 from reference.manifest import ROOT
 
@@ -44,7 +45,13 @@ def experiment_parser(name: str, about: str, quick: str, seeds: int) -> argparse
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--seeds", type=int, help=f"default {seeds}, with --quick 1")
     parser.add_argument("--json", action="store_true", help="the last line is a JSON object with the metrics")
-    parser.add_argument("--out", type=Path, help=f"default figures/data/{name}.json; with --quick nothing is kept")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"file that keeps the runs and is not asked for them twice (default figures/data/{name}.json, where the "
+        "book's runs are; with --quick nothing is kept)",
+    )
+    add_again(parser, f"runs/{name}.json")
     parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1: the tensors are small)")
     return parser
 
@@ -69,30 +76,40 @@ def run_untrained(experiment: Untrained, argv: list[str]) -> int:
     chosen = read_options(parser, argv, experiment.seeds)
     seeds = chosen.seeds
     settings = experiment.settings | experiment.quick if chosen.quick else experiment.settings
-    out = chosen.out if chosen.quick or chosen.out is not None else ROOT / "figures" / "data" / f"{name}.json"
+    out = where_kept(chosen, name, ROOT / "figures" / "data" / f"{name}.json", keep=not chosen.quick)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(chosen.threads)
     try:
-        record = run_seeds(experiment, settings, seeds, out)
+        stored = not chosen.again and seeds == len(kept_runs(settings, seeds, out))
+        if stored:
+            say_stored(seeds, name, out)
+        record = run_seeds(experiment, settings, seeds, out, again=chosen.again)
     except ValueError as error:
         parser.error(str(error))
     finally:
         torch.set_num_threads(threads_before)
     print(experiment.table(record))
+    if stored:
+        print(how_again(f"runs/{name}.json", "FILE"))
     if chosen.json:
         metrics = over_seeds([run["found"] for run in record["runs"]])
         print(json.dumps({"experiment": name, "quick": chosen.quick, "seeds": seeds, "metrics": metrics}))
     return 0
 
 
-def run_seeds(experiment: Untrained, settings: dict, seeds: int, out: Path | None = None) -> dict:
-    """The record of seeds 0, 1, ...; those that `out` holds are not run again. ValueError if it has other settings."""
-    config, runs = json.loads(json.dumps(settings)), []
-    if out is not None and out.exists():
-        kept = json.loads(out.read_text(encoding="utf-8"))
-        if kept.get("config") != config:
-            raise ValueError(f"out: {out} holds runs of another configuration; give another file, or remove it")
-        runs = [run for run in kept["runs"] if run["seed"] < seeds]
+def kept_runs(settings: dict, seeds: int, out: Path | None) -> list[dict]:
+    """The runs of seeds 0, 1, ... that `out` holds. ValueError if it has other settings."""
+    kept = kept_record(out, json.loads(json.dumps(settings)))
+    return [] if kept is None else [run for run in kept["runs"] if run["seed"] < seeds]
+
+
+def run_seeds(
+    experiment: Untrained, settings: dict, seeds: int, out: Path | None = None, *, again: bool = False
+) -> dict:
+    """The record of seeds 0, 1, ...; those that `out` holds are not run again, unless `again`. ValueError if it has
+    other settings."""
+    config = json.loads(json.dumps(settings))
+    runs = [] if again else kept_runs(settings, seeds, out)
     todo = [seed for seed in range(seeds) if seed not in {run["seed"] for run in runs}]
     record = _record(experiment, config, runs) if runs else {}
     total = len(todo) * experiment.steps(settings)

@@ -24,6 +24,7 @@ from reference.config import HybridConfig, pattern, preset
 from reference.costs import count_parameters
 from reference.data import Batch, PackedText, hold_out, read_documents
 from reference.distributed.world import World
+from reference.experiments.stored import add_again, folder_kept, how_again, read_stored, say_stored
 from reference.files import write_bytes, write_text
 from reference.layers.gated_deltanet import GatedDeltaNet
 from reference.model import HybridLM
@@ -129,12 +130,22 @@ def table_of_losses(record: dict) -> str:
     return "\n".join(lines)
 
 
+def stored_losses(chosen: argparse.Namespace) -> dict | None:
+    """The stored record cut to the seeds asked for; None if it doesn't hold them, or they are to be run anyway."""
+    record = read_stored(STORED / "hybrid.json", chosen)
+    if record is None or chosen.steps != record["steps"] or chosen.seeds > record["seeds"]:
+        return None
+    runs = {stack: found[: chosen.seeds] for stack, found in record["runs"].items()}
+    return record | {"seeds": chosen.seeds, "runs": runs}
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference experiment hybrid", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--seeds", type=int, default=3, help="models per stack, seeds 0, 1, ... (default 3)")
     parser.add_argument("--steps", type=int, default=1000, help="training steps (default 1000)")
     parser.add_argument("--out", type=Path, help="folder for hybrid.json")
+    add_again(parser, "runs/hybrid.json")
     parser.add_argument("--weights", type=Path, help="folder for the 3:1 model of seed 0, as safetensors")
     parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default 2)")
     chosen = parser.parse_args(argv)
@@ -145,6 +156,12 @@ def main(argv: list[str]) -> int:
         folder = getattr(chosen, name)
         if folder is not None and folder.exists() and not folder.is_dir():
             parser.error(f"--{name}: {folder} is a file, expected a folder")
+    if (record := stored_losses(chosen)) is not None:
+        say_stored(len(STACKS) * chosen.seeds, "hybrid", STORED / "hybrid.json")
+        print(table_of_losses(record))
+        print(how_again("runs/hybrid.json", "FOLDER"))
+        return 0
+    out = folder_kept(chosen, "hybrid", STORED / "hybrid.json")
     torch.set_num_threads(chosen.threads)
     runs: dict[str, list[dict]] = {stack: [] for stack in STACKS}
     total = len(STACKS) * chosen.seeds * chosen.steps
@@ -159,6 +176,6 @@ def main(argv: list[str]) -> int:
     sizes = {stack: count_parameters(stack_config(stack)).total for stack in STACKS}
     record = {"steps": chosen.steps, "seeds": chosen.seeds, "lr": PEAK, "parameters": sizes, "runs": runs}
     print(table_of_losses(record))
-    if chosen.out is not None:
-        write_text(chosen.out / "hybrid.json", json.dumps(record) + "\n")
+    if out is not None:
+        write_text(out / "hybrid.json", json.dumps(record) + "\n")
     return 0

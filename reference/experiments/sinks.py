@@ -35,6 +35,7 @@ from tqdm import tqdm
 from reference.config import HybridConfig, pattern
 from reference.corpus import manual_text
 from reference.experiments.looking import look_inside
+from reference.experiments.stored import add_again, folder_kept, how_again, read_stored, say_stored
 from reference.files import write_bytes, write_text
 from reference.model import HybridLM
 from reference.tasks import BEGIN, BigramBackcopy, Texts
@@ -216,14 +217,8 @@ def run_variants(
     for rows in history.values():
         for row in rows:
             row.update({name: round(value, 4) for name, value in row.items()})
-    return {
-        "task": task,
-        "seeds": seeds,
-        "steps": setting.steps,
-        "lr": setting.lr,
-        "metrics": metrics,
-        "history": history,
-    }
+    record = {"task": task, "seeds": seeds, "steps": setting.steps, "lr": setting.lr}
+    return record | {"metrics": metrics, "history": history}
 
 
 def load_trained(task: str, variant: str, folder: Path = STORED) -> HybridLM:
@@ -246,6 +241,17 @@ def table(record: dict) -> str:
     return "\n".join(lines)
 
 
+def stored_sinks(chosen: argparse.Namespace) -> dict | None:
+    """The stored record cut to what was asked for; None if it doesn't hold that, or it is to be run anyway."""
+    record = None if chosen.quick else read_stored(STORED / f"sinks_{chosen.task}.json", chosen)
+    if record is None or not set(chosen.variants) <= set(record["metrics"]) or chosen.seeds > record["seeds"]:
+        return None
+    if chosen.steps not in (None, record["steps"]) or chosen.lr not in (None, record["lr"]):
+        return None
+    metrics = {x: {k: v[: chosen.seeds] for k, v in record["metrics"][x].items()} for x in chosen.variants}
+    return record | {"seeds": chosen.seeds, "metrics": metrics}
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference experiment sinks", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -254,11 +260,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="models per variant, seeds 0, 1, ... (default 3)")
     parser.add_argument("--steps", type=int, help="training steps (default 1200, text 700)")
     parser.add_argument("--lr", type=float, help="learning rate (default 0.01, text 0.003)")
-    parser.add_argument("--quick", action="store_true", help="900 steps, and no runs at the high learning rate")
+    parser.add_argument(
+        "--quick", action="store_true", help="900 steps, and no runs at the high learning rate: a third of the time"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--out", type=Path, help="folder for sinks_<task>.json")
+    add_again(parser, "runs/sinks_<task>.json")
     parser.add_argument("--weights", type=Path, help="folder for the models of seed 0, as safetensors")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default 2)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1: the tensors are small)")
     chosen = parser.parse_args(argv)
     for name in ("seeds", "steps", "threads"):
         value = getattr(chosen, name)
@@ -270,14 +279,21 @@ def main(argv: list[str]) -> int:
         folder = getattr(chosen, name)
         if folder is not None and folder.exists() and not folder.is_dir():
             parser.error(f"--{name}: {folder} is a file, expected a folder")
-    torch.set_num_threads(chosen.threads)
-    steps = 900 if chosen.quick and chosen.steps is None else chosen.steps
-    record = run_variants(
-        chosen.task, chosen.variants, chosen.seeds, steps, fast=not chosen.quick, lr=chosen.lr, weights=chosen.weights
-    )
+    name = f"sinks_{chosen.task}"
+    record = stored_sinks(chosen)
+    stored, out = record is not None, folder_kept(chosen, name, STORED / f"{name}.json")
+    if stored:
+        say_stored(len(chosen.variants) * chosen.seeds, name, STORED / f"{name}.json")
+    else:
+        torch.set_num_threads(chosen.threads)
+        steps = 900 if chosen.quick and chosen.steps is None else chosen.steps
+        options = {"fast": not chosen.quick, "lr": chosen.lr, "weights": chosen.weights}
+        record = run_variants(chosen.task, chosen.variants, chosen.seeds, steps, **options)
     print(table(record))
-    if chosen.out is not None:
-        write_text(chosen.out / f"sinks_{chosen.task}.json", json.dumps(record, indent=1) + "\n")
+    if stored:
+        print(how_again(f"runs/{name}.json", "FOLDER"))
+    if out is not None:
+        write_text(out / f"{name}.json", json.dumps(record, indent=1) + "\n")
     if chosen.json:
         sys.stdout.flush()
         print(json.dumps(record))

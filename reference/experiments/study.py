@@ -5,6 +5,7 @@ import json
 import torch
 
 from reference.experiments.command import experiment_parser, read_options
+from reference.experiments.stored import how_again, say_stored, where_kept
 from reference.experiments.studies import STUDIES
 from reference.experiments.toy import STORED, Study
 
@@ -18,20 +19,26 @@ def main(argv: list[str]) -> int:
     chosen = read_options(parser, argv[1:], 3)
     seeds = chosen.seeds
     torch.set_num_threads(chosen.threads)
-    models, recipe, out = setting.models, setting.recipe, chosen.out
+    models, recipe = setting.models, setting.recipe
     if chosen.models and (unknown := set(chosen.models) - models.keys()):
         parser.error(f"--models: expected some of {list(models)}, got {sorted(unknown)}")
     if chosen.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device: this machine has no CUDA GPU that PyTorch can use; leave it out for the CPU")
     wanted = chosen.models or (setting.quick if chosen.quick else models)
     recipe = setting.quick_recipe if chosen.quick else recipe
-    if out is None and not chosen.quick and not chosen.models:
-        out = STORED / f"{name}.json"
+    out = where_kept(chosen, name, STORED / f"{name}.json", keep=not chosen.quick and not chosen.models)
+    stacks = {x: models[x] for x in wanted}
     try:
-        record = Study(name, setting.task(), {x: models[x] for x in wanted}, recipe, out, chosen.device).run(seeds)
+        study = Study(name, setting.task(), stacks, recipe, out, chosen.device, again=chosen.again)
     except ValueError as error:
         parser.error(str(error))
+    stored = not any(study.missing(seeds).values())
+    if stored:
+        say_stored(len(study.runs), name, out)
+    record = study.run(seeds)
     print(as_table(record))
+    if stored:
+        print(how_again(f"runs/{name}.json", "FILE"))
     if chosen.json:
         print(json.dumps({"experiment": name, "quick": chosen.quick, "seeds": seeds, "metrics": metrics(record)}))
     return 0

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from reference.bench.measure import describe_machine
 from reference.experiments.members import AdamWs, Captured, side_by_side_members
 from reference.experiments.mixers import ToyLM, toy_cache_bytes
+from reference.experiments.stored import kept_record
 from reference.files import write_text
 from reference.manifest import ROOT
 from reference.tasks import NOT_ASKED, PAD, Questions, asked
@@ -153,7 +154,17 @@ class Study:
     """Runs of several models over learning rates and seeds, kept in a file as models end, so that a study goes on
     where it was."""
 
-    def __init__(self, name: str, task: Task, models: dict[str, Stack], recipe: Recipe, out: Path | None, device="cpu"):
+    def __init__(
+        self,
+        name: str,
+        task: Task,
+        models: dict[str, Stack],
+        recipe: Recipe,
+        out: Path | None,
+        device: str = "cpu",
+        *,
+        again: bool = False,
+    ):
         self.name, self.task, self.models, self.recipe, self.out, self.device = name, task, models, recipe, out, device
         self.config = {"recipe": recipe._asdict() | {"lrs": list(recipe.lrs)}, "tests": {}, "models": {}}
         for test, difficulty in task.tests.items():
@@ -173,22 +184,24 @@ class Study:
             }
         self.runs: list[dict] = []
         self.machines: list[dict] = []
-        if out is not None and out.exists():
-            kept = json.loads(out.read_text(encoding="utf-8"))
-            if kept["config"] != json.loads(json.dumps(self.config)):
-                raise ValueError(f"out: {out} holds runs of another configuration; give another file, or remove it")
+        kept = None if again else kept_record(out, json.loads(json.dumps(self.config)))
+        if kept is not None:
             self.runs, self.machines = kept["runs"], kept["machines"]
 
-    def run(self, seeds: int) -> dict:
-        """All runs that are not there yet, those of a model side by side. Returns the record."""
+    def missing(self, seeds: int) -> dict[str, list[Run]]:
+        """By model, the runs of seeds 0, 1, ... that are not there yet."""
         done = {(run["model"], run["lr"], run["seed"]) for run in self.runs}
         wanted = [Run(lr, seed) for seed in range(seeds) for lr in self.recipe.lrs]
-        todo = {model: [run for run in wanted if (model, *run) not in done] for model in self.models}
+        return {model: [run for run in wanted if (model, *run) not in done] for model in self.models}
+
+    def run(self, seeds: int) -> dict:
+        """All runs that are missing, those of a model side by side. Returns the record."""
+        todo = self.missing(seeds)
         steps = self.recipe.steps * sum(len(runs) for runs in todo.values())
         machine = describe_machine(self.device)
         if steps and machine not in self.machines:
             self.machines.append(machine)
-        with tqdm(total=steps, desc=self.name, unit="step", ascii=True, mininterval=1) as bar:
+        with tqdm(total=steps, desc=self.name, unit="step", ascii=True, mininterval=1, disable=not steps) as bar:
             for model, runs in todo.items():
                 if not runs:
                     continue

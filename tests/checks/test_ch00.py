@@ -85,9 +85,9 @@ def test_a_wrong_answer_gets_the_sentence_that_names_its_mistake(number, answer,
 
 
 @pytest.mark.parametrize("number", ["0.1", "0.3"])
-@pytest.mark.parametrize("nothing", [None, ...])
+@pytest.mark.parametrize("nothing", [lambda *a: None, lambda *a: ...])
 def test_a_stub_counts_as_no_answer(number, nothing, capsys):
-    assert "no answer yet" in said(capsys, number, lambda *a: nothing)
+    assert "no answer yet" in said(capsys, number, nothing)
 
 
 def test_upper_case_and_spaces_are_accepted(capsys):

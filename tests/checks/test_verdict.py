@@ -42,6 +42,7 @@ def said(capsys):
         (lambda: [[1, 2, 4]], "not yet. The row is off by up to 1 (values reach 3)."),
         (lambda: [[1, 2, np.nan]], "not yet. The row is off by up to nan"),
         (lambda: 1 / 0, "not yet. Your answer raised ZeroDivisionError: division by zero"),
+        (lambda: [None].pop(), "not yet. Your function returned None: is a `return` missing?"),
     ],
 )
 def test_the_verdict_names_what_is_wrong(said, answer, sentence):
@@ -61,3 +62,77 @@ def test_an_exercise_cannot_be_registered_twice(said):
 def test_shapes_are_compared_before_values():
     with pytest.raises(Wrong, match=r"shape \(2,\)"):
         expect_shape([1.0, 2.0, 3.0], (2,), "It")
+
+
+def untouched():
+    """What a chapter's cell looks like."""
+    return ...
+
+
+def passed(S, k):
+    pass
+
+
+def forgot_to_return(x=2):
+    np.zeros(x)
+
+
+def returns_a_pair_without_a_return():
+    found = [1, 2]
+    found.append(3)
+
+
+def divides():
+    above = 1
+    return above / (above - 1)  # the line that fails
+
+
+@pytest.mark.parametrize(("answer", "blank"), [(untouched, True), (passed, True), (forgot_to_return, False)])
+def test_a_cell_that_was_changed_and_returns_nothing_hears_of_its_return(said, answer, blank):
+    sentence = "no answer yet." if blank else "not yet. Your function returned None: is a `return` missing?"
+    assert said(answer).startswith(f"Exercise 99.1: {sentence}")
+
+
+def test_a_check_that_unpacks_says_it_too(capsys):
+    @exercise("99.2", "a test")
+    def check(answer):
+        first, *_ = answer()
+        return f"Well unpacked, {first}."
+
+    try:
+        for answer, sentence in (
+            (returns_a_pair_without_a_return, "returned None: is a `return`"),
+            (untouched, "no answer yet."),
+        ):
+            verdict("99.2", answer)
+            assert sentence in capsys.readouterr().out
+    finally:
+        del EXERCISES["99.2"]
+
+
+def test_an_error_names_the_line_of_the_cell(said):
+    line = divides.__code__.co_firstlineno + 2
+    assert said(divides).endswith(
+        f"division by zero (line {line} of your cell: `return above / (above - 1)  # the line that fails`)"
+    )
+    assert said(lambda x: x).endswith("missing 1 required positional argument: 'x'")  # raised before its first line
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("the state is off.", "The state is off."),
+        ("alpha is what survives.", "alpha is what survives."),
+        ("g has the wrong sign.", "g has the wrong sign."),
+        ("d: keeps all.", "d: keeps all."),
+        ("sliding_window should be 4.", "sliding_window should be 4."),
+    ],
+)
+def test_a_verdict_begins_with_a_capital_unless_with_a_name(capsys, text, sentence):
+    @exercise("99.3", "a test")
+    def check(answer):
+        raise Wrong(text)
+
+    verdict("99.3", 1)
+    del EXERCISES["99.3"]
+    assert capsys.readouterr().out.strip() == f"Exercise 99.3: not yet. {sentence}"

@@ -1,6 +1,7 @@
 """Toy studies: equal parameters, causal mixers, runs that go on, and the numbers that --json promises."""
 
 import json
+import re
 from functools import partial
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from tqdm import tqdm
 
 from reference.__main__ import main
-from reference.experiments import TOYS, study, toy
+from reference.bench import BENCHES
+from reference.experiments import EXPERIMENTS, TOYS, study, toy
 from reference.experiments.members import AdamWs, Linears, schedule, side_by_side_members
 from reference.experiments.mixers import TOY_MIXERS, WINDOW, ToyLM, toy_cache_bytes
 from reference.experiments.studies import STUDIES
@@ -151,6 +153,18 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     assert main(["experiment", "list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in [*STUDIES, "sinks", "hybrid"])
+    lines = {line.split()[0]: line for line in listed.splitlines() if line.startswith("  ")}
+    assert set(lines) == set(EXPERIMENTS | TOYS) and "on 2 cores" in listed
+    assert [name for name, line in lines.items() if not re.search(r"\d (min|h)\b", line)] == []
+
+
+@pytest.mark.parametrize("command", ["experiment", "bench"])
+def test_a_command_that_lacks_a_name_lists_them_and_fails(command, capsys):
+    assert main([command]) == 2
+    said = capsys.readouterr().err
+    assert "which one?" in said and all(
+        f"\n  {name} " in said for name in {"experiment": TOYS, "bench": BENCHES}[command]
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

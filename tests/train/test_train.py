@@ -133,8 +133,49 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_older_ones(folder, mo
 def test_another_run_in_the_same_folder_is_refused(folder, capsys):
     assert main(command(folder, 3)) == 0
     assert main(command(folder, 5)) == 1
-    assert "belongs to a run with other settings (steps)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "belongs to a run with other settings: steps 3, now 5 (the rate falls with the number of steps" in said
+    assert "--resume never starts over" in said and "another --out" in said
+    assert main(command(folder, 3, "--lr", "0.5", "--layers", "1:0")) == 1
+    said = capsys.readouterr().err
+    assert "lr 0.002, now 0.5; layer_types [" in said and "a longer run" not in said
     assert main(command(folder, 5, "--resume", "never")) == 0
+
+
+def test_it_says_what_was_read_and_what_to_do_next(folder, capsys):
+    for name in ("a.md", "deeper/b.txt", "c.py", "d"):
+        (folder / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "texts" / name).write_text("Zürich, one two three. " * 10)
+    (folder / "texts" / "folder.md").mkdir()
+    out = folder / "my out"
+    arguments = ["train", "--data", str(folder / "texts"), "--out", str(out), "--steps", "1", *SMALL]
+    assert main(arguments) == 0
+    first, *_, last = capsys.readouterr().out.splitlines()
+    size = 2 * 10 * len("Zürich, one two three. ".encode())
+    assert first == (
+        f"data: {folder / 'texts'}: 2 document(s), {size} bytes of text in 2 file(s); "
+        "2 other file(s) skipped (.py, no suffix)"
+    )
+    assert last == f"saved in '{out}'; try: python -m reference generate --model '{out}' --prompt \"The \""
+    assert main(command(folder, 1)) == 0
+    size = sum(map(len, TEXT))
+    assert capsys.readouterr().out.startswith(f"data: {folder / 'text.jsonl'}: 2 document(s), {size:,} bytes of text\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--layers", "3"], "--layers: expected linear:full, such as 3:1, got '3'"),
+        (["--seed", "99999999999999999999"], "--seed: expected a whole number from 0 to 2^31 - 1"),
+        (["--eval-every", "-1"], "--eval-every: expected a number >= 0, got -1"),
+        (["--length", "long"], "--length: expected a number of tokens, such as 4096, 256K or 1M, got 'long'"),
+    ],
+)
+def test_bad_options_end_before_any_work(folder, more, sentence, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(command(folder, 1, *more))
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and sentence in said.err and said.out == "" and not (folder / "out").exists()
 
 
 def test_a_loss_that_is_no_number_stops_with_a_diagnosis():
@@ -243,8 +284,3 @@ def test_bad_settings_are_named(arguments, message, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["train", "--out", str(tmp_path / "out"), *arguments])
     assert message in capsys.readouterr().err
-
-
-def test_a_bad_pattern_is_named(tmp_path, capsys):
-    assert main(["train", "--out", str(tmp_path / "out"), "--layers", "3-1"]) == 1
-    assert "layers: expected linear:full, such as 3:1, got '3-1'" in capsys.readouterr().err
