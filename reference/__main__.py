@@ -41,7 +41,19 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
     )
     parser.add_argument("command", choices=list(COMMANDS), metavar="command")
     chosen = parser.parse_args(argv[:1]).command
-    return importlib.import_module(f"reference.{MODULES.get(chosen, chosen)}").main(argv[1:])
+    try:
+        return importlib.import_module(f"reference.{MODULES.get(chosen, chosen)}").main(argv[1:])
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "reference":
+            raise  # a mistake of ours
+        sys.exit(missing(error.name.split(".")[0], chosen))
+
+
+def missing(package: str, command: str) -> str:
+    """One sentence on a package that isn't there, and what to do about it."""
+    from reference.doctor import own_python
+
+    return f"{command}: the package {package} is not installed in this Python ({sys.executable}). {own_python(command)}"
 
 
 def refuse_old_python() -> None:

@@ -10,15 +10,14 @@ import re
 from collections import Counter
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reference.files import write_text
+from reference.files import STORED, write_text
 
-STORED = Path(__file__).resolve().parents[1] / "figures" / "data" / "word_counts.json"
+WORD_COUNTS = STORED / "word_counts.json"
 WORDS, WINDOW = 200, 4
 
 
@@ -57,7 +56,7 @@ def count_cooccurrences(n_words: int = WORDS, window: int = WINDOW, text: str | 
 @cache
 def stored_counts() -> WordCounts:
     """The table that the book uses: words, and the upper triangle of their counts row by row."""
-    table = json.loads(STORED.read_text(encoding="utf-8"))
+    table = json.loads(WORD_COUNTS.read_text(encoding="utf-8"))
     n = len(table["words"])
     counts = np.zeros((n, n), dtype=np.int64)
     counts[np.triu_indices(n)] = [count for row in table["upper_triangle"] for count in row]
@@ -68,7 +67,7 @@ def store_counts() -> None:
     """Count again and replace the stored table."""
     words, counts = count_cooccurrences()
     rows = ",\n".join(json.dumps(row[i:].tolist(), separators=(",", ":")) for i, row in enumerate(counts))
-    write_text(STORED, f'{{"words": {json.dumps(words)},\n"upper_triangle": [\n{rows}\n]}}\n')
+    write_text(WORD_COUNTS, f'{{"words": {json.dumps(words)},\n"upper_triangle": [\n{rows}\n]}}\n')
 
 
 def positive_pmi(counts: NDArray) -> NDArray[np.float64]:

@@ -53,13 +53,29 @@ def check_environment(prefix: str = sys.prefix, base: str = sys.base_prefix, roo
     if Path(prefix).resolve() == own.resolve():
         return [Finding("ok", "This is the book's own environment, .venv.")]
     what = f"You are in another environment ({prefix})" if prefix != base else f"This is the system's Python ({prefix})"
-    python, activate = ("Scripts\\python", "Scripts\\activate") if os.name == "nt" else ("bin/python", "bin/activate")
-    use = f"{'' if os.name == 'nt' else 'source '}{own / activate}, or {own / python} -m reference doctor"
     if not (root / "make.py").exists():
         use = "run this in a complete copy of the book (git clone)"
-    elif not any((own / python).with_suffix(suffix).exists() for suffix in ("", ".exe")):
-        use = f"{_make('book')}, then {use}"
+    else:
+        use = use_environment("doctor", own)
     return [Finding("note", f"{what}, not the book's .venv.", use)]
+
+
+def use_environment(command: str, own: Path) -> str:
+    """How to run a command in the book's environment, which need not exist yet."""
+    python, activate = ("Scripts\\python", "Scripts\\activate") if os.name == "nt" else ("bin/python", "bin/activate")
+    use = f"{'' if os.name == 'nt' else 'source '}{own / activate}, or {own / python} -m reference {command}"
+    if not any((own / python).with_suffix(suffix).exists() for suffix in ("", ".exe")):
+        use = f"{_make('book')}, then {use}"
+    return use
+
+
+def own_python(command: str, prefix: str = sys.prefix, root: Path = ROOT) -> str:
+    """A sentence: which Python has what a command needs."""
+    if not (root / "make.py").exists():
+        return "Install it with pip; `pip install 'delta-rule-to-hybrid-llm[all]'` brings all that any command needs."
+    if Path(prefix).resolve() == (root / ".venv").resolve():
+        return f"{_make('setup')} installs what the book needs; the README names what only some commands need."
+    return f"The book's own Python has it: {use_environment(command, root / '.venv')}"
 
 
 def read_pins(path: Path = ROOT / "requirements.txt") -> dict[str, str]:

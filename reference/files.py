@@ -1,7 +1,18 @@
-"""Write files so that a crash leaves the old one whole."""
+"""Where the book's files lie, and how to write one so that a crash leaves the old one whole."""
 
 import os
 from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+IN_WHEEL = PACKAGE / "_book"  # what setup.py puts beside the code when the package is built
+BOOK = IN_WHEEL if IN_WHEEL.is_dir() else PACKAGE.parent  # the folder with book.yml and figures/data
+STORED = BOOK / "figures" / "data"
+
+
+def refuse_installed(path: Path | None) -> None:
+    """ValueError where a result would be written into the installed package."""
+    if path is not None and path.resolve().is_relative_to(IN_WHEEL):
+        raise ValueError(f"--out: {path} belongs to the installed package; name a file of your own")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+from reference.files import BOOK as ROOT
 
 
 class Chapter(NamedTuple):

@@ -19,8 +19,7 @@ from tqdm import tqdm
 
 from reference.bench.measure import describe_machine
 from reference.experiments.stored import add_again, how_again, kept_record, say_stored, where_kept
-from reference.files import write_text
-from reference.manifest import ROOT
+from reference.files import STORED, refuse_installed, write_text
 
 
 class Untrained(NamedTuple):
@@ -76,11 +75,12 @@ def run_untrained(experiment: Untrained, argv: list[str]) -> int:
     chosen = read_options(parser, argv, experiment.seeds)
     seeds = chosen.seeds
     settings = experiment.settings | experiment.quick if chosen.quick else experiment.settings
-    out = where_kept(chosen, name, ROOT / "figures" / "data" / f"{name}.json", keep=not chosen.quick)
+    out = where_kept(chosen, name, STORED / f"{name}.json", keep=not chosen.quick)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(chosen.threads)
     try:
         stored = not chosen.again and seeds == len(kept_runs(settings, seeds, out))
+        refuse_installed(None if stored else out)
         if stored:
             say_stored(seeds, name, out)
         record = run_seeds(experiment, settings, seeds, out, again=chosen.again)

@@ -25,14 +25,13 @@ from reference.costs import count_parameters
 from reference.data import Batch, PackedText, hold_out, read_documents
 from reference.distributed.world import World
 from reference.experiments.stored import add_again, folder_kept, how_again, read_stored, say_stored
-from reference.files import write_bytes, write_text
+from reference.files import STORED, write_bytes, write_text
 from reference.layers.gated_deltanet import GatedDeltaNet
 from reference.model import HybridLM
 from reference.tokenizer import ByteTokenizer
 from reference.trainer import build_optimizer, learning_rate, train_step
 
 STACKS = {"linear": pattern(1, 0, 4), "hybrid": pattern(3, 1, 4), "softmax": pattern(0, 1, 4)}
-STORED = Path(__file__).resolve().parents[2] / "figures" / "data"
 LENGTH, BATCH, PEAK, WARM_UP = 256, 4, 3e-3, 50
 EXAM_BATCHES, LOOK_EVERY, BIN = 8, 100, 20
 

@@ -36,7 +36,7 @@ from reference.config import HybridConfig, pattern
 from reference.corpus import manual_text
 from reference.experiments.looking import look_inside
 from reference.experiments.stored import add_again, folder_kept, how_again, read_stored, say_stored
-from reference.files import write_bytes, write_text
+from reference.files import STORED, write_bytes, write_text
 from reference.model import HybridLM
 from reference.tasks import BEGIN, BigramBackcopy, Texts
 
@@ -48,7 +48,6 @@ VARIANTS = {
     "off_by_one": {"attention_sinks": True},
     "linear": {"layer_types": "linear_attention"},
 }
-STORED = Path(__file__).resolve().parents[2] / "figures" / "data"
 WARM_UP, FIRST_QUERY = 100, 8
 FAST, FAST_STEPS, SPIKE = 0.05, 200, 0.5
 

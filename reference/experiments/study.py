@@ -7,7 +7,8 @@ import torch
 from reference.experiments.command import experiment_parser, read_options
 from reference.experiments.stored import how_again, say_stored, where_kept
 from reference.experiments.studies import STUDIES
-from reference.experiments.toy import STORED, Study
+from reference.experiments.toy import Study
+from reference.files import STORED, refuse_installed
 
 
 def main(argv: list[str]) -> int:
@@ -30,9 +31,10 @@ def main(argv: list[str]) -> int:
     stacks = {x: models[x] for x in wanted}
     try:
         study = Study(name, setting.task(), stacks, recipe, out, chosen.device, again=chosen.again)
+        stored = not any(study.missing(seeds).values())
+        refuse_installed(None if stored else out)
     except ValueError as error:
         parser.error(str(error))
-    stored = not any(study.missing(seeds).values())
     if stored:
         say_stored(len(study.runs), name, out)
     record = study.run(seeds)

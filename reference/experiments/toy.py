@@ -15,12 +15,10 @@ from reference.bench.measure import describe_machine
 from reference.experiments.members import AdamWs, Captured, side_by_side_members
 from reference.experiments.mixers import ToyLM, toy_cache_bytes
 from reference.experiments.stored import kept_record
-from reference.files import write_text
-from reference.manifest import ROOT
+from reference.files import STORED, write_text
 from reference.tasks import NOT_ASKED, PAD, Questions, asked
 
 Difficulty = dict[str, int | bool]
-STORED = ROOT / "figures" / "data"
 
 
 class Stack(NamedTuple):

@@ -5,17 +5,16 @@ import html
 import io
 import json
 import os
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from reference.files import write_text
+from reference.files import STORED, write_text
 from reference.plotting._drawn import SAME, compare_drawn, drawn_data
 
 STRICT = 1e-3  # of a coordinate's range: less than a line's width
-FIGURES = Path(__file__).resolve().parents[2] / "figures"
+FIGURES = STORED.parent
 
 
 def show_figure(fig: Figure, name: str, *, alt: str, timing: bool = False, tolerance: float = STRICT) -> None:
