@@ -36,7 +36,7 @@ TOYS = {
 }
 
 TIMES = """Times are of all runs, three seeds, on 2 cores; beside other work up to three times as long.
---quick: smaller, one seed, at most 3 minutes for all but sinks. The runs of the book are stored in figures/data:
+--quick: smaller, one seed, a few minutes each. The runs of the book are stored in figures/data:
 without --quick a command shows them, and with --again or --out it runs them anew.
 """
 

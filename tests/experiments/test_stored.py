@@ -81,6 +81,10 @@ def test_a_study_again_leaves_the_stored_one(tmp_path, monkeypatch, capsys):
     assert "into runs/induction.json; figures/data/induction.json stays" in capsys.readouterr().out
     kept = json.loads((tmp_path / "runs" / "induction.json").read_text())
     assert len(asked) == len(kept["runs"]) == len(json.loads(before)["runs"])
+    assert main(["experiment", "induction", "--again"]) == 0  # over the first's runs
+    assert len(asked) == 2 * len(kept["runs"])
+    assert main(["experiment", "induction", "--out", "runs/induction.json"]) == 0
+    assert len(asked) == 2 * len(kept["runs"]) and "stored in runs/induction.json" in capsys.readouterr().out
     assert file_of("induction").read_bytes() == before
 
 
