@@ -40,6 +40,9 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=list(COMMANDS), metavar="command")
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
     chosen = parser.parse_args(argv[:1]).command
     try:
         return importlib.import_module(f"reference.{MODULES.get(chosen, chosen)}").main(argv[1:])

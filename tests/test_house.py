@@ -17,7 +17,7 @@ TAG = re.compile(r"\((\d+\.\d+)\)")
 RANKS = {
     "files": 0,
     "options": 0,
-    "manifest": 0,
+    "manifest": 1,
     "equations": 0,
     "ops": 1,
     "layers": 2,
