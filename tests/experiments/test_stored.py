@@ -34,7 +34,7 @@ def fresh(seed, settings, bar):
 def toy(tmp_path, monkeypatch):
     """An untrained experiment with its book's record, in a folder of its own that is also the working folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reference.experiments.command.ROOT", tmp_path)
+    monkeypatch.setattr("reference.experiments.command.STORED", tmp_path / "figures" / "data")
     experiment = Untrained("toy", "A toy", {"size": 3}, {"size": 1}, fresh, lambda _: 1, lambda record: "| table |")
     assert run_untrained(experiment, ["--seeds", "2"]) == 0
     file = tmp_path / "figures" / "data" / "toy.json"
