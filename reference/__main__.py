@@ -9,6 +9,7 @@ import argparse
 import importlib
 import os
 import sys
+from importlib.util import find_spec
 from typing import List, Optional  # noqa: UP035  (old Pythons must get as far as the doctor)
 
 COMMANDS = {
@@ -47,9 +48,17 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
     try:
         return importlib.import_module(f"reference.{MODULES.get(chosen, chosen)}").main(argv[1:])
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "reference":
-            raise  # a mistake of ours
-        sys.exit(missing(error.name.split(".")[0], chosen))
+        package = (error.name or "reference").split(".")[0]
+        if package == "reference" or is_installed(package):
+            raise  # a mistake of ours, or a package of another version
+        sys.exit(missing(package, chosen))
+
+
+def is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def missing(package: str, command: str) -> str:

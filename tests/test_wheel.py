@@ -75,7 +75,7 @@ def installed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     copy = folder / "copy"
     copy.mkdir()
-    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "book.yml"):
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "LICENSE-text", "book.yml"):
         shutil.copy(BOOK / name, copy)
     for name in ("reference", "figures/data"):
         shutil.copytree(BOOK / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -53,8 +53,9 @@ def test_what_needs_no_package_runs_without_any(arguments):
     assert done.returncode == 0
 
 
-def test_a_module_of_ours_that_is_missing_stays_a_traceback():
-    done = run(("reference.costs",), "cost", *CALLS["cost"])
+@pytest.mark.parametrize("command, module", [("cost", "reference.costs"), ("vectors", "safetensors.torch")])
+def test_a_module_of_ours_or_one_of_another_version_that_is_missing_stays_a_traceback(command, module):
+    done = run((module,), command, *CALLS[command])
     assert "ModuleNotFoundError" in done.stderr and "Traceback" in done.stderr
 
 
