@@ -103,7 +103,11 @@ def test_installed_versions_come_from_the_environment():
 
 
 def test_a_missing_requirements_file_is_explained(tmp_path):
-    assert "complete copy" in only(doctor.check_requirements(tmp_path / "requirements.txt")).todo
+    installed = only(doctor.check_requirements(tmp_path / "requirements.txt"))
+    assert installed.level == "note" and "installed package" in installed.what
+    (tmp_path / "make.py").touch()
+    broken = only(doctor.check_requirements(tmp_path / "requirements.txt"))
+    assert broken.level == "problem" and "complete copy" in broken.todo
 
 
 def test_the_books_environment_is_recognized_and_any_other_named(tmp_path):

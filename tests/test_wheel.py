@@ -79,6 +79,9 @@ def installed(tmp_path_factory) -> Path:
         shutil.copy(BOOK / name, copy)
     for name in ("reference", "figures/data"):
         shutil.copytree(BOOK / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    stale = copy / "build" / "wheel" / "lib" / "reference" / "removed_since.py"  # as an earlier build leaves it
+    stale.parent.mkdir(parents=True)
+    stale.touch()
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     offline = ["--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "wheel", *offline, "--wheel-dir", str(folder), str(copy)], check=True, capture_output=True)
@@ -88,6 +91,13 @@ def installed(tmp_path_factory) -> Path:
     )
     shutil.rmtree(copy)
     return folder / "site"
+
+
+def test_it_holds_the_modules_of_the_book_and_no_others(installed):
+    ours, theirs = ({path.relative_to(folder) for path in folder.rglob("*.py")} for folder in (
+        BOOK / "reference", installed / "reference",
+    ))  # fmt: skip
+    assert theirs == ours
 
 
 def elsewhere(installed: Path, folder: Path, *command: str) -> subprocess.CompletedProcess:
