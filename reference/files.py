@@ -12,7 +12,7 @@ STORED = BOOK / "figures" / "data"
 def refuse_installed(path: Path | None) -> None:
     """ValueError where a result would be written into the installed package."""
     if path is not None and path.resolve().is_relative_to(IN_WHEEL):
-        raise ValueError(f"--out: {path} belongs to the installed package; name a file of your own")
+        raise ValueError(f"out: {path} belongs to the installed package; name a file of your own")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -21,7 +21,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write beside the target, then rename: a reader sees the old file or the new one."""
+    """Write beside the target, then rename: a reader sees the old file or the new one. Into the installed package
+    nothing is written, whoever asks: ValueError."""
+    refuse_installed(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     beside.write_bytes(data)

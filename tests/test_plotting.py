@@ -20,7 +20,7 @@ def shown(monkeypatch, tmp_path):
 
     def draw(y, *, write=False, label="time (steps)", **keywords):
         monkeypatch.setenv("BOOK_WRITE", "1" if write else "0")
-        fig, axes = plt.subplots(1, 3)
+        fig, axes = plt.subplots(1, 3, figsize=(6.4, 4.8))
         axes[0].plot(y)
         axes[1].bar(np.arange(len(y)), y)
         axes[2].imshow(np.outer(y, y))

@@ -127,8 +127,30 @@ def test_its_commands_run_anywhere(installed, tmp_path):
     assert (tmp_path / "run").is_dir() and (tmp_path / "vectors").is_dir()
 
 
+WRITERS = {
+    "figure": "import matplotlib.pyplot as plt; from reference.plotting import show_figure; fig = plt.figure(); "
+    "fig.gca().plot([1, 2]); show_figure(fig, '99_mine', alt='a line')",
+    "counts": "from reference.corpus import store_counts; store_counts()",
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_no_function_writes_into_it_either(installed, tmp_path, monkeypatch, writer):
+    monkeypatch.setenv("BOOK_WRITE", "1")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    before = contents(installed)
+    done = elsewhere(installed, tmp_path, "-c", WRITERS[writer])
+    assert "belongs to the installed package; name a file of your own" in done.stderr, done
+    assert contents(installed) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path: path.read_bytes() for path in files}
+
+
 def test_it_never_writes_into_itself(installed, tmp_path):
-    before = sorted(path for path in installed.rglob("*") if "__pycache__" not in path.parts)
+    before = contents(installed)
     done = elsewhere(installed, tmp_path, "-m", "reference", "experiment", "overwrite", "--seeds", "9")
     assert done.returncode == 2 and "belongs to the installed package; name a file of your own" in done.stderr
-    assert sorted(path for path in installed.rglob("*") if "__pycache__" not in path.parts) == before
+    assert contents(installed) == before

@@ -25,7 +25,8 @@ def find_folder(path_or_hub_id: str | Path, *, weights: bool = True) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
         raise ValueError(
-            f"{path_or_hub_id}: is no folder here; to fetch it from the Hugging Face Hub run `pip install '.[hub]'`"
+            f"{path_or_hub_id}: is no folder here; to fetch it from the Hugging Face Hub run "
+            "`pip install huggingface_hub tokenizers jinja2` (the extra `hub` of this package)"
         ) from None
     try:
         return Path(snapshot_download(str(path_or_hub_id), allow_patterns=[*SMALL, WEIGHTS] if weights else SMALL))
