@@ -10,14 +10,14 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Cache": "reference.cache",
-    "HybridConfig": "reference.config",
-    "HybridLM": "reference.model",
-    "generate": "reference.generation",
+    "Cache": "reference.model.cache",
+    "HybridConfig": "reference.model.config",
+    "HybridLM": "reference.model.hybrid",
+    "generate": "reference.model.generation",
     "load_pretrained": "reference.checkpoints",
-    "new_cache": "reference.cache",
-    "pad_left": "reference.generation",
-    "preset": "reference.config",
+    "new_cache": "reference.model.cache",
+    "pad_left": "reference.model.generation",
+    "preset": "reference.model.config",
     "save_pretrained": "reference.checkpoints",
 }
 

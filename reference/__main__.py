@@ -1,7 +1,7 @@
 """The command line: `python -m reference <command>`.
 
-A command is a module of this package with `main(argv) -> exit status`; it is imported only when asked
-for, so that `doctor` can explain a set-up in which other commands could not even start.
+A command is the module reference/commands/<command>.py with `main(argv) -> exit status`; it is imported only when
+asked for, so that `doctor` can explain a set-up in which other commands could not even start.
 To add one, write the module and name it here. Python 3.6 must be able to read this file and reference/__init__.py.
 """
 
@@ -23,12 +23,6 @@ COMMANDS = {
     "doctor": "say in words whether this machine is ready for the book",
 }
 
-MODULES = {
-    "cost": "ledger",
-    "experiment": "experiments",
-    "generate": "write",
-}  # where a command's module has another name
-
 
 def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
     refuse_old_python()
@@ -46,7 +40,7 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
         return 2
     chosen = parser.parse_args(argv[:1]).command
     try:
-        return importlib.import_module(f"reference.{MODULES.get(chosen, chosen)}").main(argv[1:])
+        return importlib.import_module(f"reference.commands.{chosen}").main(argv[1:])
     except ModuleNotFoundError as error:
         package = (error.name or "reference").split(".")[0]
         if package == "reference" or is_installed(package):
@@ -63,7 +57,7 @@ def is_installed(package: str) -> bool:
 
 def missing(package: str, command: str) -> str:
     """One sentence on a package that isn't there, and what to do about it."""
-    from reference.doctor import own_python
+    from reference.commands.doctor import own_python
 
     return f"{command}: the package {package} is not installed in this Python ({sys.executable}). {own_python(command)}"
 

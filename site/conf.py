@@ -4,7 +4,7 @@ import html
 import subprocess
 import tomllib
 
-from reference.manifest import ROOT, read_manifest
+from reference.book.manifest import ROOT, read_manifest
 
 book = read_manifest()
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from reference.bench import main
 from reference.bench.ledger import exponent, overtakes
 from reference.bench.measure import peak_resident_bytes, repeated_work, side_by_side
 from reference.bench.ops import D, multiply_adds
+from reference.commands.bench import main
 
 
 def test_works_are_timed_in_turns():

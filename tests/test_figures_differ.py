@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from reference.manifest import ROOT, read_manifest
+from reference.book.manifest import ROOT, read_manifest
 from reference.plotting._drawn import SAME, compare_drawn
 from reference.plotting._figures import STRICT
 

@@ -8,49 +8,24 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from reference.manifest import ROOT, read_manifest
+from reference.book.manifest import ROOT, read_manifest
 
 REFERENCE = ROOT / "reference"
 FILES = sorted(REFERENCE.rglob("*.py"))
 TAG = re.compile(r"\((\d+\.\d+)\)")
-# A module may import only from lower ranks (or from its own package). The longest matching name counts.
-RANKS = {
-    "files": 0,
-    "options": 0,
-    "manifest": 1,
-    "equations": 0,
-    "ops": 1,
-    "layers": 2,
-    "config": 3,
-    "cache": 3,
-    "block": 4,
-    "model": 5,
-    "generation": 6,
-    "prefixes": 6,
-    "checkpoints": 6,
-    "distributed": 6,
-    "checkpoint": 7,
-    "tokenizer": 5,
-    "trainer": 8,
-    "train": 9,
-    "costs": 6,
-    "families": 7,
-    "ledger": 7,
-    "tasks": 5,
-    "corpus": 5,
-    "data": 6,
-    "write": 7,
-    "experiments": 9,
-    "integrations": 7,
-    "bench": 8,
-    "vectors": 7,
-    "plotting": 7,
-    "checks": 7,
-    "notebook": 8,
-    "doctor": 8,
-    "__main__": 10,
-    "__init__": 10,
-}
+# A room of the house, a folder or a loose module of reference/, may import only from rooms on lower floors.
+FLOORS = (
+    ("files", "equations"),
+    ("book", "ops", "tasks"),
+    ("layers", "plotting", "integrations"),
+    ("model", "notebook"),
+    ("checkpoints", "distributed"),
+    ("training", "bench", "checks"),
+    ("experiments",),
+    ("commands",),
+    ("__main__", "__init__"),
+)
+RANKS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def home(path: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reference.manifest import ROOT
+from reference.book.manifest import ROOT
 from tools import commands
 
 MAKE = shutil.which("make")

@@ -19,10 +19,10 @@ PACKAGE_OF = {"yaml": "pyyaml", "IPython": "ipython"}  # where module and packag
 EVERYWHERE = """
 import reference
 from reference.checks import verdict
-from reference.corpus import manual_text, word_vectors
-from reference.experiments.hybrid import load_hybrid
-from reference.experiments.toy import load_record
-from reference.manifest import read_manifest
+from reference.book.corpus import manual_text, word_vectors
+from reference.experiments.models.hybrid import load_hybrid
+from reference.experiments.toys.engine import load_record
+from reference.book.manifest import read_manifest
 from reference.notebook import start
 from reference.ops import chunk_gated_delta_rule
 from reference.plotting import show_figure
@@ -130,7 +130,7 @@ def test_its_commands_run_anywhere(installed, tmp_path):
 WRITERS = {
     "figure": "import matplotlib.pyplot as plt; from reference.plotting import show_figure; fig = plt.figure(); "
     "fig.gca().plot([1, 2]); show_figure(fig, '99_mine', alt='a line')",
-    "counts": "from reference.corpus import store_counts; store_counts()",
+    "counts": "from reference.book.corpus import store_counts; store_counts()",
 }
 
 

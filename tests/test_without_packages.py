@@ -53,14 +53,14 @@ def test_what_needs_no_package_runs_without_any(arguments):
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("command, module", [("cost", "reference.costs"), ("vectors", "safetensors.torch")])
+@pytest.mark.parametrize("command, module", [("cost", "reference.model.costs"), ("vectors", "safetensors.torch")])
 def test_a_module_of_ours_or_one_of_another_version_that_is_missing_stays_a_traceback(command, module):
     done = run((module,), command, *CALLS[command])
     assert "ModuleNotFoundError" in done.stderr and "Traceback" in done.stderr
 
 
 def test_the_way_out_depends_on_where_the_command_was_started(tmp_path):
-    from reference.doctor import own_python
+    from reference.commands.doctor import own_python
 
     assert "pip install" in own_python("train", "/usr", tmp_path)  # an installed package
     (tmp_path / "make.py").touch()

@@ -19,8 +19,8 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from reference.book.manifest import ROOT, Chapter, Manifest, read_manifest
 from reference.files import write_text
-from reference.manifest import ROOT, Chapter, Manifest, read_manifest
 from tools.chapters import downloadable, read_notebook
 from tools.references import bibliography
 from tools.site_cells import figure_html, stage_code

@@ -21,8 +21,8 @@ import nbformat
 from nbclient import NotebookClient
 from tqdm import tqdm
 
+from reference.book.manifest import ROOT, Chapter, read_manifest
 from reference.files import write_bytes, write_text
-from reference.manifest import ROOT, Chapter, read_manifest
 from tools.copies import downloadable, for_students, packed
 from tools.metadata import METADATA, clean
 from tools.references import HEADING, reference_list

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import nbformat
 
-from reference.manifest import ROOT, Manifest
+from reference.book.manifest import ROOT, Manifest
 
 NUMBER = r"[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
 UNIT = r"%|ms|µs|s|MB|GB|KB|kB|MiB|GiB|KiB|times|tokens?"

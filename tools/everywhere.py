@@ -30,8 +30,8 @@ from typing import NamedTuple
 import nbformat
 from nbclient import NotebookClient
 
+from reference.book.manifest import ROOT, Chapter, read_manifest
 from reference.files import write_text
-from reference.manifest import ROOT, Chapter, read_manifest
 from tools.last_bits import VARIABLE as NOISE
 
 RECORDS = ROOT / "build" / "everywhere"

@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 
-from reference.manifest import ROOT, Chapter, read_manifest
+from reference.book.manifest import ROOT, Chapter, read_manifest
 from tools.commands import call
 from tools.work import choose, copy_path, refresh, say_behind
 

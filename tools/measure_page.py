@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from reference.manifest import ROOT
+from reference.book.manifest import ROOT
 
 WIDTHS = [390, 1400, 1920]
 FLAGS = [

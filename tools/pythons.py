@@ -17,9 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from reference.doctor import COMPARED_PYTHONS
+from reference.book.manifest import ROOT, read_manifest
+from reference.commands.doctor import COMPARED_PYTHONS
 from reference.files import write_text
-from reference.manifest import ROOT, read_manifest
 
 FOLDER = ROOT / "build" / "everywhere"
 PINS = [ROOT / "requirements.txt", ROOT / "constraints.txt"]

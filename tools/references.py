@@ -11,7 +11,7 @@ from pybtex.backends.markdown import Backend
 from pybtex.database import BibliographyData, Entry, parse_file
 from pybtex.style.formatting.unsrt import Style
 
-from reference.manifest import ROOT
+from reference.book.manifest import ROOT
 
 BIB = ROOT / "appendix" / "references.bib"
 CITED = re.compile(r"\]\(#([a-z][\w-]*)\)")

@@ -9,7 +9,7 @@ import re
 
 import nbformat
 
-from reference.manifest import ROOT
+from reference.book.manifest import ROOT
 
 FIGURE = re.compile(r"Figure (?P<name>\d\d_\w+): .*\n(?P<alt>.*)")
 MARKER = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.M)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import nbformat
 
+from reference.book.manifest import ROOT, Chapter, read_manifest
 from reference.files import write_text
-from reference.manifest import ROOT, Chapter, read_manifest
 from tools.copies import working
 
 WORK = ROOT / "work"

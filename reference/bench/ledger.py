@@ -28,8 +28,8 @@ from reference.bench.mixers import (
     operator_step,
     random_mixer,
 )
-from reference.costs import layer_cache_bytes, layer_decode_work, mixer_parameters, prompt_mixing_flops
 from reference.files import write_text
+from reference.model.costs import layer_cache_bytes, layer_decode_work, mixer_parameters, prompt_mixing_flops
 
 BYTES, FITTED = 4, 3  # float32; exponents are fitted to so many of the longest lengths
 PIECES = ", in pieces"  # a window's prompt, 256 tokens at a time

@@ -9,9 +9,9 @@ import torch
 
 from reference.bench.measure import as_json, describe_machine, peak_resident_bytes
 from reference.checkpoints import save_pretrained
-from reference.config import HybridConfig, preset
 from reference.files import write_text
-from reference.model import HybridLM
+from reference.model.config import HybridConfig, preset
+from reference.model.hybrid import HybridLM
 
 SIZES = {"hidden_size": 1024, "vocab_size": 32_000, "intermediate_size": 2048, "num_experts": 36}
 SIZES |= {"moe_intermediate_size": 1024, "shared_expert_intermediate_size": 1024, "num_nextn_predict_layers": 0}
@@ -19,7 +19,7 @@ SIZES |= {"moe_intermediate_size": 1024, "shared_expert_intermediate_size": 1024
 SCRIPT = """
 import sys
 import torch
-import reference.checkpoints, reference.model
+import reference.checkpoints, reference.model.hybrid
 from reference.bench.measure import print_resident
 print_resident()
 model = reference.checkpoints.load_pretrained(sys.argv[1])

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference.block import build_mixer
-from reference.config import HybridConfig
 from reference.layers.attention import KVState
 from reference.layers.gated_deltanet import DeltaState
 from reference.layers.latent import LatentState
+from reference.model.block import build_mixer
+from reference.model.config import HybridConfig
 from reference.ops.softmax import softmax_attention
 from reference.ops.sparse import lightning_indexer, sparse_attention
 from reference.ops.step import decode_step

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from reference.bench.measure import as_json, describe_machine, side_by_side
-from reference.cache import new_cache
-from reference.config import HybridConfig, pattern
 from reference.files import write_text
-from reference.model import HybridLM
+from reference.model.cache import new_cache
+from reference.model.config import HybridConfig, pattern
+from reference.model.hybrid import HybridLM
 
 SIZES = {"vocab_size": 1024, "hidden_size": 512, "intermediate_size": 1536}
 HEADS = {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from reference.checkpoints.given import REQUIRED, Given
 from reference.checkpoints.rope import read_rope, write_rope
-from reference.config import HybridConfig
+from reference.model.config import HybridConfig
 
 
 class Pieces(NamedTuple):

@@ -1,7 +1,7 @@
 """Tensors that are not one to one with ours: experts apart or folded, projections split, fused, interleaved."""
 
 from reference.checkpoints.family import Layer, Layout, Pieces, Rows
-from reference.config import HybridConfig
+from reference.model.config import HybridConfig
 
 
 def separate_experts(gate: str, up: str, down: str, where: str = "mlp.experts.") -> Layout:

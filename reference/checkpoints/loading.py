@@ -11,8 +11,8 @@ from reference.checkpoints.family import Family, Pieces
 from reference.checkpoints.files import DTYPES, Header, differing_rows, read_headers, read_tensors
 from reference.checkpoints.given import Given, read_json
 from reference.checkpoints.hub import find_folder
-from reference.config import HybridConfig
-from reference.model import HybridLM
+from reference.model.config import HybridConfig
+from reference.model.hybrid import HybridLM
 
 # Rounding these changes every token after them: decays stay as precise as the file has them when the rest is cast.
 KEPT = ("A_log", "dt_bias", "e_score_correction_bias")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from reference.checkpoints.families import BY_TYPE
 from reference.checkpoints.given import Given
-from reference.config import HybridConfig
+from reference.model.config import HybridConfig
 
 
 class Published(NamedTuple):

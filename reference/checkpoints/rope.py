@@ -4,8 +4,8 @@ from dataclasses import fields
 from typing import get_type_hints
 
 from reference.checkpoints.given import Given
-from reference.config import HybridConfig
 from reference.layers.rope import KINDS, RopeScaling
+from reference.model.config import HybridConfig
 
 HINTS = get_type_hints(RopeScaling)
 # What says how positions of images are laid out; a text's three positions are one.

@@ -11,9 +11,9 @@ from torch import Tensor
 from reference.checkpoints.families import BY_TYPE, FAMILIES
 from reference.checkpoints.family import Family, Pieces
 from reference.checkpoints.files import INDEX, SINGLE
-from reference.config import HybridConfig
 from reference.files import write_text
-from reference.model import HybridLM
+from reference.model.config import HybridConfig
+from reference.model.hybrid import HybridLM
 
 SHARD = 5 * 10**9
 

@@ -87,7 +87,7 @@ def new_family(answer: object) -> str:
 
     from reference.checkpoints.family import Family
     from reference.checkpoints.given import Given
-    from reference.model import HybridLM
+    from reference.model.hybrid import HybridLM
 
     if not isinstance(answer, Family):
         raise Wrong(f"Expected a Family, got {type(answer).__name__}.")

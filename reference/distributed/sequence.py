@@ -11,12 +11,12 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from reference.block import Block
 from reference.distributed.world import World
 from reference.layers.attention import Attention, KVState
 from reference.layers.gated_deltanet import DeltaState, GatedDeltaNet, KimiDeltaAttention
 from reference.layers.lightning import LightningAttention
-from reference.model import HybridLM
+from reference.model.block import Block
+from reference.model.hybrid import HybridLM
 from reference.ops import chunk_gated_delta_rule, chunk_kda, chunk_lightning_attention
 
 

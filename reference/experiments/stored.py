@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from reference.manifest import ROOT
+from reference.book.manifest import ROOT
 
 
 def add_again(parser: argparse.ArgumentParser, file: str) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
 from reference.layers.rope import RopeScaling, Rotary
-from reference.ops._shapes import check_count, check_positive_int
+from reference.ops.shapes import check_count, check_positive_int
 from reference.ops.softmax import softmax_attention
 
 GATES = {None: 0, "headwise": 1, "elementwise": None}  # channels of gate per head; None: one per channel

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from reference.layers.norm import RMSNorm
 from reference.layers.rope import RopeScaling, Rotary
-from reference.ops._shapes import check_count, check_positive_int
+from reference.ops.shapes import check_count, check_positive_int
 from reference.ops.softmax import softmax_attention
 from reference.ops.sparse import lightning_indexer, sparse_attention
 

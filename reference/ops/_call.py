@@ -8,7 +8,7 @@ from torch import Tensor
 from reference.ops._layout import full_precision, inner_dtype, l2norm
 from reference.ops._recurrent import recurrent_scan
 from reference.ops._scan import chunk_scan
-from reference.ops._shapes import (
+from reference.ops.shapes import (
     check_cu_seqlens,
     check_groups,
     check_positive_int,

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from reference.ops._call import Result, run_chunked, run_recurrent
-from reference.ops._shapes import check_lightning_decay
+from reference.ops.shapes import check_lightning_decay
 
 
 def recurrent_linear_attention(

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from reference.ops._call import check_scale
 from reference.ops._layout import inner_dtype
 from reference.ops._recurrent import repeat_heads
-from reference.ops._shapes import check_count, check_positive_int, check_same, check_shapes
+from reference.ops.shapes import check_count, check_positive_int, check_same, check_shapes
 
 
 def softmax_attention(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reference.ops._call import check_scale
 from reference.ops._layout import inner_dtype
-from reference.ops._shapes import check_count, check_positive_int, check_same, check_shapes
+from reference.ops.shapes import check_count, check_positive_int, check_same, check_shapes
 
 # Queries that are worked on together: bounds what is gathered at a time to BLOCK x top_k keys and values.
 BLOCK = 128

@@ -11,7 +11,7 @@ from torch import Tensor
 from reference.ops._call import check_scale
 from reference.ops._layout import inner_dtype, l2norm
 from reference.ops._recurrent import token_step_
-from reference.ops._shapes import check_groups, check_same, check_shapes
+from reference.ops.shapes import check_groups, check_same, check_shapes
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from reference.manifest import Manifest
+from reference.book.manifest import Manifest
 from reference.plotting._style import GREY, SKY
 
 # Where a chapter belongs; a number that is not listed belongs to the last part.

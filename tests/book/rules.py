@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import nbformat
 
-from reference.manifest import Chapter, read_manifest
+from reference.book.manifest import Chapter, read_manifest
 
 BOOK = read_manifest()
 WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")

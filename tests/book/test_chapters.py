@@ -6,8 +6,8 @@ import statistics
 
 import pytest
 
+from reference.book.manifest import ROOT
 from reference.checks import EXERCISES
-from reference.manifest import ROOT
 from tests.book.rules import BOOK, WORD, cells, is_ignored, outputs, prose, tags
 from tools import chapters as tool
 from tools.references import cited_keys, reference_list

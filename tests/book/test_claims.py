@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from reference.manifest import ROOT, Chapter
+from reference.book.manifest import ROOT, Chapter
 from tests.book.rules import BOOK, prose
 from tools.claims import check, claims_in, unbound_numbers
 

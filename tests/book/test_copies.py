@@ -8,7 +8,7 @@ import sys
 import nbformat
 import pytest
 
-from reference.manifest import ROOT
+from reference.book.manifest import ROOT
 from tests.book.rules import BOOK
 from tools import chapters as tool
 from tools.copies import for_students, packed

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from reference.manifest import ROOT
+from reference.book.manifest import ROOT
 from tests.book.rules import BOOK
 from tools import lab, work
 

@@ -94,7 +94,7 @@ def test_the_table_has_a_mark_for_each_run():
 
 def test_no_test_and_no_reader_meets_these_variables():
     """They are set by tools/everywhere.py alone."""
-    from reference.manifest import ROOT
+    from reference.book.manifest import ROOT
 
     names = [name for settings in KINDS.values() for setting in settings for name in setting]
     sources = [

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from pybtex.database import parse_file
 
-from reference.manifest import ROOT
+from reference.book.manifest import ROOT
 from tests.book.rules import BOOK, cells, outputs, prose
 from tools import build_site, measure_page, site_cells
 from tools.chapters import downloadable, read_notebook
@@ -238,7 +238,7 @@ def test_the_first_page_shows_the_book(site):
 @pytest.mark.parametrize("address", ["", "https://example.org/owner/name"])
 def test_the_repository_is_linked_where_book_yml_names_one(monkeypatch, address):
     named = BOOK._replace(repository=address)
-    monkeypatch.setattr("reference.manifest.read_manifest", lambda: named)
+    monkeypatch.setattr("reference.book.manifest.read_manifest", lambda: named)
     options = runpy.run_path(str(ROOT / "site" / "conf.py"))["html_theme_options"]
     assert options.get("repository_url", "") == address
     assert options.get("use_repository_button", False) == bool(address)

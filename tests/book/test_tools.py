@@ -6,7 +6,7 @@ import os
 import nbformat
 import pytest
 
-from reference.manifest import Chapter
+from reference.book.manifest import Chapter
 from tools import chapters as tool
 from tools.references import reference_list
 

@@ -6,7 +6,7 @@ import re
 import nbformat
 import pytest
 
-from reference.manifest import ROOT, Chapter
+from reference.book.manifest import ROOT, Chapter
 from tests.book.rules import BOOK
 from tools import work
 

@@ -10,9 +10,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, Qwen3_5ForConditional
 
 import reference
 from reference.__main__ import main
+from reference.book.manifest import ROOT
 from reference.checkpoints import loading, read_config
 from reference.checkpoints.tiny import tiny_fields
-from reference.manifest import ROOT
 from tests.checkpoints.tiny import PLAIN, build, difference, perturb, some_ids
 
 NONSENSE = [None, "x", [], ["x"], [["x"]], {}, -1, 0, 1.5, float("nan"), float("inf"), True, 10**12]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import reference
-from reference.generation import pad_left
+from reference.model.generation import pad_left
 from tests.checkpoints.tiny import PLAIN, build, difference, some_ids
 
 LENGTHS = [23, 1, 14]

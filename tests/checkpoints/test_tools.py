@@ -7,12 +7,12 @@ import torch
 
 import reference
 from reference.__main__ import main
+from reference.book.manifest import ROOT
 from reference.checkpoints.compare import compare_activations, first_difference
 from reference.checkpoints.families import FAMILIES
 from reference.checkpoints.published import PUBLISHED, published_config
-from reference.costs import bytes_of_cache, count_parameters
-from reference.families import describe
-from reference.manifest import ROOT
+from reference.commands.families import describe
+from reference.model.costs import bytes_of_cache, count_parameters
 from tests.checkpoints.tiny import PLAIN, VARIANTS, build, some_ids
 
 # Parameters as their makers state them, in billions: name or card of each model on the Hub.

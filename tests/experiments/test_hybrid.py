@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from reference.__main__ import main
-from reference.costs import count_parameters
-from reference.experiments.hybrid import (
+from reference.experiments.models.hybrid import (
     LENGTH,
     STACKS,
     STORED,
@@ -17,6 +16,7 @@ from reference.experiments.hybrid import (
     manual_data,
     stack_config,
 )
+from reference.model.costs import count_parameters
 
 
 def test_the_three_stacks_have_the_same_size_to_a_percent():

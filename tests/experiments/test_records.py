@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from reference.experiments.studies import STUDIES
-from reference.experiments.study import metrics
-from reference.experiments.toy import STORED, Study, best_rates, load_record
+from reference.experiments.toys.engine import STORED, Study, best_rates, load_record
+from reference.experiments.toys.studies import STUDIES
+from reference.experiments.toys.study import metrics
 
 RECORDS = [name for name in STUDIES if (STORED / f"{name}.json").exists()]
 

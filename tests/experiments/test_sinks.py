@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from reference.__main__ import main
-from reference.experiments.looking import look_inside
-from reference.experiments.sinks import (
+from reference.experiments.models.looking import look_inside
+from reference.experiments.models.sinks import (
     STORED,
     TASKS,
     VARIANTS,

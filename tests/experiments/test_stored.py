@@ -5,9 +5,10 @@ import json
 import pytest
 
 from reference.__main__ import main
-from reference.experiments import EXPERIMENTS, TOYS, hybrid, sinks
-from reference.experiments.command import Untrained, run_untrained
-from reference.experiments.toy import STORED
+from reference.commands.experiment import EXPERIMENTS, TOYS
+from reference.experiments.models import hybrid, sinks
+from reference.experiments.toys.engine import STORED
+from reference.experiments.untrained.engine import Untrained, run_untrained
 
 
 def file_of(name):
@@ -34,7 +35,7 @@ def fresh(seed, settings, bar):
 def toy(tmp_path, monkeypatch):
     """An untrained experiment with its book's record, in a folder of its own that is also the working folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reference.experiments.command.STORED", tmp_path / "figures" / "data")
+    monkeypatch.setattr("reference.experiments.untrained.engine.STORED", tmp_path / "figures" / "data")
     experiment = Untrained("toy", "A toy", {"size": 3}, {"size": 1}, fresh, lambda _: 1, lambda record: "| table |")
     assert run_untrained(experiment, ["--seeds", "2"]) == 0
     file = tmp_path / "figures" / "data" / "toy.json"
@@ -74,7 +75,7 @@ def test_a_study_again_leaves_the_stored_one(tmp_path, monkeypatch, capsys):
         found = {"loss": 1.0, "validation": 1.0, "seconds": 1.0}
         return [run._asdict() | found | {"accuracy": dict.fromkeys(task.tests, 0.5)} for run in runs]
 
-    monkeypatch.setattr("reference.experiments.toy.train_toys", train)
+    monkeypatch.setattr("reference.experiments.toys.engine.train_toys", train)
     monkeypatch.chdir(tmp_path)
     before = file_of("induction").read_bytes()
     assert main(["experiment", "induction", "--again"]) == 0

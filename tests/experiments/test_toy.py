@@ -9,12 +9,13 @@ import torch
 from tqdm import tqdm
 
 from reference.__main__ import main
-from reference.bench import BENCHES
-from reference.experiments import EXPERIMENTS, TOYS, study, toy
-from reference.experiments.members import AdamWs, Linears, schedule, side_by_side_members
-from reference.experiments.mixers import TOY_MIXERS, WINDOW, ToyLM, toy_cache_bytes
-from reference.experiments.studies import STUDIES
-from reference.experiments.toy import Recipe, Run, Stack, Study, best_rates, train_toys
+from reference.commands.bench import BENCHES
+from reference.commands.experiment import EXPERIMENTS, TOYS
+from reference.experiments.toys import engine, study
+from reference.experiments.toys.engine import Recipe, Run, Stack, Study, best_rates, train_toys
+from reference.experiments.toys.members import AdamWs, Linears, schedule, side_by_side_members
+from reference.experiments.toys.mixers import TOY_MIXERS, WINDOW, ToyLM, toy_cache_bytes
+from reference.experiments.toys.studies import STUDIES
 
 TINY_RECIPE = Recipe(3, batch_size=4, lrs=(1e-3, 3e-3), d_model=16, key_dim=4, value_dim=8)
 
@@ -134,7 +135,7 @@ def test_the_best_rate_is_chosen_by_validation_and_not_by_the_tests():
 
 
 def test_the_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(toy, "evaluate_toys", partial(toy.evaluate_toys, texts=16))
+    monkeypatch.setattr(engine, "evaluate_toys", partial(engine.evaluate_toys, texts=16))
     small = {name: s._replace(quick_recipe=TINY_RECIPE._replace(lrs=(1e-3,))) for name, s in STUDIES.items()}
     monkeypatch.setattr(study, "STUDIES", small)
     promised = {

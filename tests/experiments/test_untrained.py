@@ -10,9 +10,10 @@ import torch
 from tqdm import tqdm
 
 from reference.__main__ import main
+from reference.book.manifest import ROOT
+from reference.commands.experiment import EXPERIMENTS
 from reference.equations import delta_step, hebbian_step
-from reference.experiments import EXPERIMENTS
-from reference.experiments.capacity import (
+from reference.experiments.untrained.capacity import (
     CAPACITY,
     FITTED,
     RULES,
@@ -24,8 +25,7 @@ from reference.experiments.capacity import (
     unit_rows,
     write_pairs,
 )
-from reference.experiments.command import Untrained, over_seeds, run_seeds, run_untrained, summary_over_seeds
-from reference.experiments.constructions import (
+from reference.experiments.untrained.constructions import (
     CONSTRUCTIONS,
     TASKS,
     by_window,
@@ -35,8 +35,9 @@ from reference.experiments.constructions import (
     stored_in,
     through_operators,
 )
-from reference.experiments.conversations import Request, TalkHabits, Trace, draw_trace
-from reference.experiments.precision import (
+from reference.experiments.untrained.engine import Untrained, over_seeds, run_seeds, run_untrained, summary_over_seeds
+from reference.experiments.untrained.number_formats import FORMATS, store_
+from reference.experiments.untrained.precision import (
     ADDITIVE,
     DATA,
     DELTA,
@@ -48,7 +49,7 @@ from reference.experiments.precision import (
     measure_precision,
     recent_writes,
 )
-from reference.experiments.prefix_reuse import (
+from reference.experiments.untrained.prefix_reuse import (
     CUT_ANYWHERE,
     POLICIES,
     PREFIX_REUSE,
@@ -60,8 +61,7 @@ from reference.experiments.prefix_reuse import (
     new_tokens,
     run_trace,
 )
-from reference.experiments.storage import FORMATS, store_
-from reference.manifest import ROOT
+from reference.experiments.untrained.requests import Request, TalkHabits, Trace, draw_trace
 from reference.ops import decode_step
 
 ALL = {"capacity": CAPACITY, "constructions": CONSTRUCTIONS, "precision": PRECISION, "prefix_reuse": PREFIX_REUSE}
@@ -539,7 +539,7 @@ SMALL = {
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_command_runs_and_repeats_itself(name, capsys, monkeypatch):
-    module = importlib.import_module(f"reference.experiments.{name}")
+    module = importlib.import_module(f"reference.experiments.untrained.{name}")
     monkeypatch.setattr(module, name.upper(), ALL[name]._replace(quick=SMALL[name]))
     found = []
     for _ in range(2):

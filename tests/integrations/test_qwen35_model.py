@@ -7,7 +7,7 @@ import torch
 
 from reference.__main__ import main
 from reference.bench import model as bench
-from reference.cache import new_cache
+from reference.model.cache import new_cache
 
 
 @pytest.fixture

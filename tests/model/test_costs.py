@@ -13,8 +13,9 @@ from reference.__main__ import main
 from reference.bench.ledger import count_mixers
 from reference.bench.mixers import NAMES, mixer_config
 from reference.checkpoints.published import PUBLISHED, published_config
-from reference.config import preset
-from reference.costs import (
+from reference.commands.cost import H200, decode_seconds, ledger, texts_that_fit, time_crossover
+from reference.model.config import preset
+from reference.model.costs import (
     bytes_of_cache,
     config_summary,
     count_parameters,
@@ -25,7 +26,6 @@ from reference.costs import (
     mixing_flops,
     prefill_flops,
 )
-from reference.ledger import H200, decode_seconds, ledger, texts_that_fit, time_crossover
 from tests.model.test_model import EXPERTS, STACKS, build, some_ids
 
 

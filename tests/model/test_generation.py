@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import reference
-from reference.config import preset
-from reference.generation import sample
+from reference.model.config import preset
+from reference.model.generation import sample
 
 
 @pytest.fixture(scope="module")

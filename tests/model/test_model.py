@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import reference
-from reference.config import HybridConfig, pattern, preset
 from reference.layers.mlp import MixtureOfExperts, load_balancing_loss
+from reference.model.config import HybridConfig, pattern, preset
 
 STACKS = {
     "hybrid": pattern(3, 1, 4),

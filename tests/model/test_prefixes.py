@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import reference
-from reference.prefixes import PrefixCache
+from reference.model.prefixes import PrefixCache
 from tests.model.test_model import STACKS, assert_close, build, some_ids
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import reference
-from reference.config import pattern, preset
+from reference.model.config import pattern, preset
 
 LENGTHS = [63, 64, 65, 129]
 MORE = 21  # tokens of the second turn

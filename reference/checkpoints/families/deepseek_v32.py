@@ -3,7 +3,7 @@
 from reference.checkpoints.family import TRUNK, Family, Field, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import separate_experts
-from reference.config import HybridConfig
+from reference.model.config import HybridConfig
 
 
 def first_are_dense(given: Given, ours: dict, default: int) -> None:

@@ -4,7 +4,7 @@ from reference.checkpoints.families.deepseek_v32 import first_are_dense
 from reference.checkpoints.family import TRUNK, Family, Field, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import apart, separate_experts
-from reference.config import HybridConfig
+from reference.model.config import HybridConfig
 
 NESTED = {
     "linear_num_value_heads": "num_heads",

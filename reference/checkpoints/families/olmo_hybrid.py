@@ -3,7 +3,7 @@
 from reference.checkpoints.family import TRUNK, Family, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import apart
-from reference.config import HybridConfig
+from reference.model.config import HybridConfig
 
 
 def _layers(n: int, given: Given) -> list[str]:

@@ -3,7 +3,7 @@
 from reference.checkpoints.family import TRUNK, Family, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import interleaved_by_key_head, separate_experts
-from reference.config import HybridConfig
+from reference.model.config import HybridConfig
 
 TWO_BLOCKS = {"qk_norm": "head", "attention_gate": "elementwise", "zero_centered_norm": True}
 DELTA = same(

@@ -1,0 +1,1 @@
+"""What the code knows of the book: its chapters (`manifest`) and the text that it trains on (`corpus`)."""

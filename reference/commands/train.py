@@ -1,0 +1,161 @@
+"""`python -m reference train`: train a hybrid model on text; killed at any moment, it goes on where it was.
+
+OUT/checkpoints holds the last two checkpoints, OUT/metrics.jsonl one line per step, and at the end OUT has
+model.safetensors, config.json and loss.svg. The same command started again continues from the newest whole checkpoint
+and ends with bitwise the same weights as a run that was never disturbed (same machine, same threads).
+
+Several processes: `torchrun --nproc-per-node 2 -m reference train ... --parallel ddp|fsdp`. They share every batch, so
+that the losses are those of one process up to rounding, and go on from each other's checkpoints, whatever their number.
+"""
+
+import argparse
+import importlib.util
+import math
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from reference.commands.options import token_count
+from reference.distributed.world import STRATEGIES, World, join_world
+from reference.model.config import PRESETS, HybridConfig, pattern, preset
+from reference.training.data import PackedText, hold_out, read_documents, what_was_read
+from reference.training.tokenizer import ByteTokenizer, load_tokenizer, train_bpe
+from reference.training.trainer import Diverged, Habits, Plan, train_model
+
+POSITIVE = ("steps", "batch_size", "length", "accumulate", "warm_up", "save_every", "threads")
+
+
+def parser_of_train() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m reference train", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    model = parser.add_argument_group("model")
+    model.add_argument("--preset", choices=PRESETS, default="tiny")
+    model.add_argument("--layers", help="pattern linear:full, such as 3:1 (the preset's), 1:0 (all linear) or 0:1")
+    model.add_argument("--predict-ahead", action="store_true", help="add the head that predicts the token after next")
+    text = parser.add_argument_group("text")
+    text.add_argument(
+        "--data", default="manual", help="'manual', a .txt, .md or .jsonl file, a folder of them, or hf:NAME[:CONFIG]"
+    )
+    text.add_argument("--tokenizer", choices=["bytes", "bpe"], default="bytes")
+    text.add_argument("--vocab-size", type=int, default=2048, help="of the BPE, trained on the data (default 2048)")
+    text.add_argument("--hold-out", action="store_true", help="keep every 20th document for held_out_loss")
+    plan = parser.add_argument_group("training")
+    plan.add_argument("--steps", type=int, default=1000)
+    plan.add_argument("--batch-size", type=int, default=8, help="pieces per batch (default 8)")
+    plan.add_argument("--length", type=token_count, default=256, help="tokens per piece (default 256)")
+    plan.add_argument("--accumulate", type=int, default=1, help="batches per update (default 1)")
+    plan.add_argument("--lr", type=float, default=2e-3)
+    plan.add_argument("--warm-up", type=int, default=50)
+    plan.add_argument("--weight-decay", type=float, default=0.1)
+    plan.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (default 1)")
+    plan.add_argument("--seed", type=int, default=0)
+    plan.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="bfloat16: autocast")
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", type=Path, required=True, help="folder for checkpoints, metrics and the model")
+    run.add_argument("--save-every", type=int, default=100)
+    run.add_argument("--eval-every", type=int, default=0, help="steps between held-out losses (0: at the end)")
+    run.add_argument("--resume", choices=["auto", "never"], default="auto", help="never: start over, delete OUT's run")
+    run.add_argument("--threads", type=int, default=2, help="of each process")
+    run.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    run.add_argument("--parallel", choices=STRATEGIES, default="ddp", help="under torchrun")
+    run.add_argument("--compile", action="store_true", help="torch.compile the MLPs (needs a C++ compiler on a CPU)")
+    run.add_argument("--recompute", action="store_true", help="activation checkpointing: less memory, more time")
+    run.add_argument("--tensorboard", action="store_true", help="also write OUT/tensorboard")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    parser = parser_of_train()
+    chosen = parser.parse_args(argv)
+    _check(parser, chosen)
+    torch.set_num_threads(chosen.threads)
+    with join_world(chosen.device) as world:
+        try:
+            _train(chosen, world)
+        except (ValueError, Diverged, OSError) as error:
+            print(f"train: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt as stopped:
+            if world.is_main:
+                print(f"train: {stopped}", file=sys.stderr)
+            return 130
+    return 0
+
+
+def _check(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
+    for name in POSITIVE:
+        if getattr(chosen, name) < 1:
+            parser.error(f"--{name.replace('_', '-')}: expected a number >= 1, got {getattr(chosen, name)}")
+    for name in ("lr", "clip"):
+        if not 0 < getattr(chosen, name) < math.inf:
+            parser.error(f"--{name}: expected a number > 0, got {getattr(chosen, name)}")
+    if not 0 <= chosen.weight_decay < math.inf:
+        parser.error(f"--weight-decay: expected a number >= 0, got {chosen.weight_decay}")
+    if not 0 <= chosen.seed < 2**31:  # it is multiplied before it seeds
+        parser.error(f"--seed: expected a whole number from 0 to 2^31 - 1, got {chosen.seed}")
+    if chosen.eval_every < 0:
+        parser.error(f"--eval-every: expected a number >= 0, got {chosen.eval_every}")
+    try:
+        _config(chosen, ByteTokenizer.vocab_size)
+    except ValueError as error:
+        parser.error(f"--{error}")
+    if chosen.eval_every and not chosen.hold_out:
+        parser.error("--eval-every: there is nothing to evaluate on without --hold-out")
+    if chosen.out.exists() and not chosen.out.is_dir():
+        parser.error(f"--out: {chosen.out} is a file, expected a folder")
+    if chosen.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        parser.error("--tensorboard: needs the optional package tensorboard: pip install tensorboard")
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device: no CUDA device is available to this PyTorch")
+
+
+def _train(chosen: argparse.Namespace, world: World) -> None:
+    if chosen.batch_size % world.size:
+        raise ValueError(f"batch_size: {world.size} processes can't share {chosen.batch_size} pieces evenly")
+    documents, held_out = read_documents(chosen.data), None
+    if world.is_main:
+        print(what_was_read(chosen.data, documents), flush=True)
+    if chosen.hold_out:
+        documents, unseen = hold_out(documents)
+    tokenizer = train_bpe(documents, chosen.vocab_size) if chosen.tokenizer == "bpe" else ByteTokenizer()
+    config = _config(chosen, tokenizer.vocab_size)
+    pieces = {"length": chosen.length, "batch_size": chosen.batch_size, "tokenizer": tokenizer}
+    data = PackedText(documents, seed=chosen.seed, **pieces)
+    if chosen.hold_out:
+        held_out = PackedText(unseen, seed=0, **pieces)
+    if world.is_main:
+        if chosen.resume == "never":
+            shutil.rmtree(chosen.out / "checkpoints", ignore_errors=True)
+        chosen.out.mkdir(parents=True, exist_ok=True)
+        if not (chosen.out / "checkpoints").exists():
+            tokenizer.save(chosen.out)
+    world.wait()
+    if (kept := load_tokenizer(chosen.out)).encode("a b") != tokenizer.encode("a b") or (
+        kept.vocab_size != tokenizer.vocab_size
+    ):
+        raise ValueError(f"tokenizer: {chosen.out} holds another one than these settings make; choose another --out")
+    names = Plan.__dataclass_fields__.keys() - {"tokenizer"}
+    text = chosen.tokenizer + (f":{chosen.vocab_size}" if chosen.tokenizer == "bpe" else "")
+    plan = Plan(tokenizer=text + (" held out" if chosen.hold_out else ""), **{n: getattr(chosen, n) for n in names})
+    names = Habits.__dataclass_fields__.keys() - {"resume"}
+    habits = Habits(resume=chosen.resume == "auto", **{name: getattr(chosen, name) for name in names})
+    train_model(config, data, held_out, plan, habits, world)
+    if world.is_main:
+        out = shlex.quote(str(chosen.out))
+        print(f'saved in {out}; try: python -m reference generate --model {out} --prompt "The "')
+
+
+def _config(chosen: argparse.Namespace, vocab_size: int) -> HybridConfig:
+    values = preset(chosen.preset).to_dict() | {"vocab_size": vocab_size}
+    if chosen.layers is not None:
+        try:
+            linear, full = (int(n) for n in chosen.layers.split(":"))
+        except ValueError:
+            raise ValueError(f"layers: expected linear:full, such as 3:1, got {chosen.layers!r}") from None
+        values["layer_types"] = pattern(linear, full, len(values["layer_types"]))
+    if chosen.predict_ahead:
+        values["num_nextn_predict_layers"] = 1
+    return HybridConfig.from_dict(values)

@@ -1,0 +1,299 @@
+"""`python -m reference experiment sinks`: small models with and without what cures an attention sink.
+
+Variants of one model: softmax; gated (a sigmoid gate on the attention output, elementwise, as Qwen3-Next); headwise
+(one gate per head); sink_logit (a learned logit per head in the normalizer, as gpt-oss); off_by_one (the
+same, fixed at 0: the 1 in the denominator); linear (Gated DeltaNet). Tasks: backcopy (Bigram-Backcopy, one
+layer, one head) and text (bytes of the Python manual, four layers of four heads).
+
+Per variant, one entry per seed:
+  first_token_share   weight on the first token: mean over heads and over the queries from the 9th on that have
+                      nothing to look up (in text: all queries from the 9th on)
+  top_head_share      the same for the head that has most
+  asking_share        first_token_share of queries that must look back
+  value_ratio         length of the first token's value over that of the others
+  max_activation      largest number in the residual stream; first_peak: the share of texts in which it stands
+                      at the first token; peak_ratio: max_activation over the median size
+  loss, excess        nats per token of unseen text, and how much of it is avoidable
+  spikes              steps at a learning rate of 0.05 whose loss is 0.5 above the lowest before
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from reference.book.corpus import manual_text
+from reference.experiments.models.looking import look_inside
+from reference.experiments.stored import add_again, folder_kept, how_again, read_stored, say_stored
+from reference.files import STORED, write_bytes, write_text
+from reference.model.config import HybridConfig, pattern
+from reference.model.hybrid import HybridLM
+from reference.tasks import BEGIN, BigramBackcopy, Texts
+
+VARIANTS = {
+    "softmax": {},
+    "gated": {"attention_gate": "elementwise"},
+    "headwise": {"attention_gate": "headwise"},
+    "sink_logit": {"attention_sinks": True},
+    "off_by_one": {"attention_sinks": True},
+    "linear": {"layer_types": "linear_attention"},
+}
+WARM_UP, FIRST_QUERY = 100, 8
+FAST, FAST_STEPS, SPIKE = 0.05, 200, 0.5
+
+
+class Setting(NamedTuple):
+    """One task and the model that learns it."""
+
+    config: HybridConfig
+    draw: Callable[[int, torch.Generator], Texts]  # (batch_size, rng): training texts
+    draw_exam: Callable[[int, torch.Generator], Texts]  # the same from text that training never sees
+    best_loss: Callable[[Texts], Tensor] | None
+    batch_size: int
+    steps: int
+    lr: float
+
+
+def backcopy(steps: int = 1200) -> Setting:
+    """One layer, one head of 64 channels, texts of 64 tokens."""
+    task = BigramBackcopy()
+    sizes = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 128, "head_dim": 64}
+    linear = {"linear_num_key_heads": 1, "linear_num_value_heads": 1}
+    linear |= {"linear_key_head_dim": 64, "linear_value_head_dim": 64}
+    heads = {"num_attention_heads": 1, "num_key_value_heads": 1, "qk_norm": None}
+    config = HybridConfig(layer_types=("full_attention",), **sizes, **heads, **linear)
+
+    def draw(B: int, rng: torch.Generator) -> Texts:
+        return task.draw(B, 64, rng)
+
+    return Setting(config, draw, draw, task.best_loss, 32, steps, 1e-2)
+
+
+def text(steps: int = 700) -> Setting:
+    """Four layers of four heads, bytes of the Python manual in pieces of 128, each behind a begin token."""
+    corpus = torch.tensor(list(manual_text().encode("ascii", "replace")))
+    sizes = {"vocab_size": 128, "hidden_size": 128, "intermediate_size": 384, "head_dim": 32}
+    linear = {"linear_num_key_heads": 4, "linear_num_value_heads": 4}
+    linear |= {"linear_key_head_dim": 32, "linear_value_head_dim": 32}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "qk_norm": None}
+    config = HybridConfig(layer_types=pattern(0, 1, 4), **sizes, **heads, **linear)
+
+    def draw_from(part: Tensor) -> Callable[[int, torch.Generator], Texts]:
+        def draw(B: int, rng: torch.Generator) -> Texts:
+            at = torch.randint(len(part) - 127, (B, 1), generator=rng) + torch.arange(127)
+            ids = F.pad(part[at], (1, 0), value=BEGIN)
+            return Texts(ids, torch.zeros_like(ids, dtype=torch.bool))
+
+        return draw
+
+    cut = len(corpus) * 9 // 10
+    return Setting(config, draw_from(corpus[:cut]), draw_from(corpus[cut:]), None, 8, steps, 3e-3)
+
+
+TASKS = {"backcopy": backcopy, "text": text}
+
+
+def build(setting: Setting, variant: str, seed: int) -> HybridLM:
+    changes = dict(VARIANTS[variant])
+    if "layer_types" in changes:
+        changes["layer_types"] = (changes["layer_types"],) * setting.config.num_hidden_layers
+    torch.manual_seed(seed)
+    model = HybridLM(replace(setting.config, **changes))
+    if variant == "off_by_one":
+        for layer in model.layers:
+            layer.mixer.sinks.requires_grad_(False)  # e^0 = 1 in every denominator
+    return model
+
+
+def train_variant(
+    model: HybridLM, setting: Setting, seed: int, *, lr: float, steps: int, bar: tqdm, look_every: int | None = None
+) -> tuple[list[float], list[dict]]:
+    """AdamW with a linear warm-up. Returns the loss of every step and, every look_every steps, measure_inside()."""
+    rng = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+    losses, looks = [], []
+    for n in range(steps):
+        if look_every is not None and n % look_every == 0:
+            looks.append({"step": n} | measure_inside(model, setting))
+        ids = setting.draw(setting.batch_size, rng).ids
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1.0, (n + 1) / WARM_UP)
+        loss = F.cross_entropy(model(ids)[:, :-1].transpose(1, 2), ids[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        bar.update()
+    return losses, looks
+
+
+@torch.no_grad()
+def measure_inside(model: HybridLM, setting: Setting, exam_seed: int = 99) -> dict[str, float]:
+    """The numbers of the module's docstring, on texts that training never drew."""
+    exam = setting.draw_exam(64, torch.Generator().manual_seed(exam_seed))
+    inside = look_inside(model, exam.ids)
+    late = torch.arange(exam.ids.shape[1]) >= FIRST_QUERY
+    heads = torch.cat([w[..., 0] for w in inside.weights], 1)  # [B, layers x H, T]
+    by_head = torch.stack([heads[:, h][late & ~exam.asking].mean() for h in range(heads.shape[1])])
+    first = heads.mean(1)  # [B, T]
+    values = torch.stack([v.mean(-1) for v in inside.value_norms]).mean(0)
+    size = torch.stack(inside.residuals).abs()  # [n_layers + 1, B, T, hidden_size]
+    peak_at = size.amax((0, 3)).argmax(1)  # [B]
+    nats = F.cross_entropy(inside.logits[:, :-1].transpose(1, 2), exam.ids[:, 1:], reduction="none")
+    found = {
+        "first_token_share": first[late & ~exam.asking].mean(),
+        "top_head_share": by_head.max(),
+        "value_ratio": values[:, 0].mean() / values[:, 1:].mean(),
+        "max_activation": size.max(),
+        "first_peak": (peak_at == 0).float().mean(),
+        "peak_ratio": size.max() / size.median(),
+        "loss": nats.mean(),
+    }
+    if exam.asking.any():
+        found["asking_share"] = first[late & exam.asking].mean()
+    if setting.best_loss is not None:
+        found["excess"] = (nats - setting.best_loss(exam)).mean()
+    if heads.shape[1] > 1:
+        found |= {f"head_{h + 1}_share": share for h, share in enumerate(by_head)}  # layer by layer
+    return {name: x.item() for name, x in found.items()}
+
+
+def count_spikes(losses: list[float]) -> int:
+    """Steps after the warm-up whose loss is SPIKE above the lowest before, or not a number."""
+    lowest, spikes = math.inf, 0
+    for n, loss in enumerate(losses):
+        spikes += n >= WARM_UP and not loss < lowest + SPIKE
+        lowest = min(lowest, loss)
+    return spikes
+
+
+def run_variants(
+    task: str,
+    variants: list[str],
+    seeds: int,
+    steps: int | None,
+    *,
+    fast: bool,
+    lr: float | None = None,
+    weights: Path | None = None,
+) -> dict:
+    """Train everything: metrics per variant (lists over seeds), and how the first seed's model got there."""
+    setting = TASKS[task]() if steps is None else TASKS[task](steps)
+    setting = setting if lr is None else setting._replace(lr=lr)
+    metrics: dict[str, dict[str, list[float]]] = {variant: {} for variant in variants}
+    history = {}
+    total = len(variants) * seeds * (setting.steps + FAST_STEPS * fast)
+    with tqdm(total=total, desc=f"sinks, {task}", unit=" steps", ascii=True, mininterval=1) as bar:
+        for variant in variants:
+            for seed in range(seeds):
+                model = build(setting, variant, seed)
+                look_every = max(setting.steps // 24, 1) if seed == 0 else None
+                _, looks = train_variant(
+                    model, setting, seed, lr=setting.lr, steps=setting.steps, bar=bar, look_every=look_every
+                )
+                row = measure_inside(model, setting)
+                if seed == 0:
+                    history[variant] = [*looks, {"step": setting.steps} | row]
+                    if weights is not None:
+                        write_bytes(weights / f"sinks_{task}_{variant}.safetensors", save(model.state_dict()))
+                if fast:
+                    losses, _ = train_variant(
+                        build(setting, variant, seed), setting, seed, lr=FAST, steps=FAST_STEPS, bar=bar
+                    )
+                    row["spikes"] = count_spikes(losses)
+                for name, value in row.items():
+                    metrics[variant].setdefault(name, []).append(round(value, 4))
+    for rows in history.values():
+        for row in rows:
+            row.update({name: round(value, 4) for name, value in row.items()})
+    record = {"task": task, "seeds": seeds, "steps": setting.steps, "lr": setting.lr}
+    return record | {"metrics": metrics, "history": history}
+
+
+def load_trained(task: str, variant: str, folder: Path = STORED) -> HybridLM:
+    """The model of seed 0 as `--weights` stored it."""
+    model = build(TASKS[task](), variant, 0)
+    model.load_state_dict(load_file(folder / f"sinks_{task}_{variant}.safetensors"))
+    return model.requires_grad_(False)
+
+
+def table(record: dict) -> str:
+    """Mean and standard deviation over seeds, as Markdown."""
+    names = [name for name in next(iter(record["metrics"].values())) if not name.startswith("head_")]
+    lines = [f"| {record['task']} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for variant, columns in record["metrics"].items():
+        cells = []
+        for name in names:
+            x = torch.tensor(columns[name], dtype=torch.float64)
+            cells.append(f"{x.mean():.3g} ± {x.std(correction=0):.2g}")
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def stored_sinks(chosen: argparse.Namespace) -> dict | None:
+    """The stored record cut to what was asked for; None if it doesn't hold that, or it is to be run anyway."""
+    record = None if chosen.quick else read_stored(STORED / f"sinks_{chosen.task}.json", chosen)
+    if record is None or not set(chosen.variants) <= set(record["metrics"]) or chosen.seeds > record["seeds"]:
+        return None
+    if chosen.steps not in (None, record["steps"]) or chosen.lr not in (None, record["lr"]):
+        return None
+    metrics = {x: {k: v[: chosen.seeds] for k, v in record["metrics"][x].items()} for x in chosen.variants}
+    return record | {"seeds": chosen.seeds, "metrics": metrics}
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m reference experiment sinks", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--task", choices=list(TASKS), default="backcopy")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=3, help="models per variant, seeds 0, 1, ... (default 3)")
+    parser.add_argument("--steps", type=int, help="training steps (default 1200, text 700)")
+    parser.add_argument("--lr", type=float, help="learning rate (default 0.01, text 0.003)")
+    parser.add_argument(
+        "--quick", action="store_true", help="900 steps, no high rate: 2 to 5 minutes a seed on 2 cores"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--out", type=Path, help="folder for sinks_<task>.json")
+    add_again(parser, "runs/sinks_<task>.json")
+    parser.add_argument("--weights", type=Path, help="folder for the models of seed 0, as safetensors")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1: the tensors are small)")
+    chosen = parser.parse_args(argv)
+    for name in ("seeds", "steps", "threads"):
+        value = getattr(chosen, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name}: expected a number >= 1, got {value}")
+    if chosen.lr is not None and not 0 < chosen.lr < math.inf:
+        parser.error(f"--lr: expected a number > 0, got {chosen.lr}")
+    for name in ("out", "weights"):
+        folder = getattr(chosen, name)
+        if folder is not None and folder.exists() and not folder.is_dir():
+            parser.error(f"--{name}: {folder} is a file, expected a folder")
+    name = f"sinks_{chosen.task}"
+    record = stored_sinks(chosen)
+    stored, out = record is not None, folder_kept(chosen, name, STORED / f"{name}.json")
+    if stored:
+        say_stored(len(chosen.variants) * chosen.seeds, name, STORED / f"{name}.json")
+    else:
+        torch.set_num_threads(chosen.threads)
+        steps = 900 if chosen.quick and chosen.steps is None else chosen.steps
+        options = {"fast": not chosen.quick, "lr": chosen.lr, "weights": chosen.weights}
+        record = run_variants(chosen.task, chosen.variants, chosen.seeds, steps, **options)
+    print(table(record))
+    if stored:
+        print(how_again(f"runs/{name}.json", "FOLDER"))
+    if out is not None:
+        write_text(out / f"{name}.json", json.dumps(record, indent=1) + "\n")
+    if chosen.json:
+        sys.stdout.flush()
+        print(json.dumps(record))
+    return 0

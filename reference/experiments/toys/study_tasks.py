@@ -1,0 +1,127 @@
+"""The tasks of the studies: which difficulties are trained on, and which are tested, lengths beyond the trained among
+them."""
+
+from collections.abc import Sequence
+
+import torch
+
+from reference.experiments.toys.engine import Difficulty, Task
+from reference.tasks import (
+    AssociativeRecall,
+    Induction,
+    MultiHop,
+    MultiTurn,
+    Needle,
+    Overwriting,
+    Parity,
+    Permutations,
+    RecallAndParity,
+    RecallByParity,
+    SelectiveCopying,
+    Stream,
+)
+
+HOPS = 3  # the most that multi_hop asks for
+
+
+def one_of(values: Sequence[int], rng: torch.Generator) -> int:
+    """A random element."""
+    return values[int(torch.randint(len(values), (1,), generator=rng))]
+
+
+def _named(task: object, name: str, trained: Sequence[int], tests: dict[str, int], **fixed: int) -> Task:
+    """A task of one knob. tests: label -> value."""
+    return Task(
+        task.vocab_size,
+        task.draw,
+        lambda rng, progress: {name: one_of(trained, rng)} | fixed,
+        {label: {name: value} | fixed for label, value in tests.items()},
+    )
+
+
+def recall() -> Task:
+    return _named(AssociativeRecall(), "pairs", (4, 8, 16), {f"{n} pairs": n for n in (4, 8, 16, 32, 48)})
+
+
+def overwrite() -> Task:
+    return _named(Overwriting(), "times", (1, 2, 4), {f"{n} times": n for n in (1, 2, 4, 8)})
+
+
+def stream() -> Task:
+    return _named(Stream(), "pairs", range(8, 33), {f"{n} pairs": n for n in (8, 32, 64, 128, 256)})
+
+
+def needle() -> Task:
+    tests = {f"{n} distractors": n for n in (7, 31, 63, 127, 191)}
+    return _named(Needle(192, 64), "distractors", (3, 7, 15, 31, 63), tests)
+
+
+def copying() -> Task:
+    return _named(SelectiveCopying(), "noise", range(16, 49), {f"{n} of noise": n for n in (16, 48, 96, 192)}, marked=8)
+
+
+def induction() -> Task:
+    return _named(Induction(128), "length", range(4, 33), {f"{n} tokens": n for n in (8, 32, 64, 128)})
+
+
+def parity() -> Task:
+    task = Parity()
+    tests = {f"{n} bits": {"length": n, "final": True} for n in (10, 40, 128, 256)}
+    return Task(task.vocab_size, task.draw, lambda rng, progress: {"length": one_of(range(3, 41), rng)}, tests)
+
+
+def permutations(n: int, *, swaps: bool) -> Task:
+    task = Permutations(n, swaps=swaps)
+    tests = {f"{x} products": {"length": x, "final": True} for x in (4, 16, 32, 64, 128)}
+    return Task(task.vocab_size, task.draw, lambda rng, progress: {"length": one_of(range(2, 33), rng)}, tests)
+
+
+def two_tasks() -> Task:
+    task = RecallAndParity()
+    tests = {f"recall, {n} pairs": {"pairs": n} for n in (16, 32, 48)}
+    tests |= {f"parity, {n} bits": {"length": n} for n in (40, 96, 256)}
+
+    def difficulty(rng: torch.Generator, progress: float) -> Difficulty:
+        return {"pairs": one_of((4, 8, 16, 32), rng), "length": one_of(range(3, 97), rng)}
+
+    return Task(task.vocab_size, task.draw, difficulty, tests)
+
+
+def recall_by_parity() -> Task:
+    """Training grows: one or two bits at first, then more of them with the parity asked for aloud, then less often."""
+    task = RecallByParity()
+    sizes = ((8, 2), (8, 16), (16, 16), (32, 32), (32, 64))
+    tests = {f"{n} pairs, {x} bits": {"pairs": n, "length": x, "questions": 8} for n, x in sizes}
+
+    def difficulty(rng: torch.Generator, progress: float) -> Difficulty:
+        pairs, chance = one_of(range(8, 33), rng), one_of(range(100), rng)
+        if progress < 0.3:
+            return {"pairs": min(pairs, 16), "length": one_of((1, 2), rng), "questions": 8}
+        length = one_of(range(1, 17 if progress < 0.6 else 33), rng)
+        return {"pairs": pairs, "length": length, "questions": 8, "aloud": chance < (70 if progress < 0.6 else 30)}
+
+    return Task(task.vocab_size, task.draw, difficulty, tests)
+
+
+def multi_hop() -> Task:
+    """Eight chains of three links each, all of them in the text whatever is asked; hops grow in the first third."""
+    task = MultiHop(n_names=64, max_hops=HOPS)
+    fixed = {"links": HOPS, "chains": 8}
+    tests = {f"{n} hops": {"hops": n, "questions": 8} | fixed for n in range(1, HOPS + 1)}
+    tests |= {f"{n} hops, 16 chains": {"hops": n, "links": HOPS, "chains": 16, "questions": 8} for n in (1, HOPS)}
+
+    def difficulty(rng: torch.Generator, progress: float) -> Difficulty:
+        most = 1 if progress < 0.15 else 2 if progress < 0.35 else HOPS
+        return {"hops": one_of(range(1, most + 1), rng), "questions": 8} | fixed
+
+    return Task(task.vocab_size, task.draw, difficulty, tests)
+
+
+def multi_turn() -> Task:
+    task = MultiTurn(n_names=16, n_values=32, max_turns=32)
+    tests = {f"{kind}, {n} turns": {"turns": n, "kind": kind} for kind in ("now", "then") for n in (4, 8, 16, 32)}
+
+    def difficulty(rng: torch.Generator, progress: float) -> Difficulty:
+        return {"turns": one_of(range(2, 17), rng), "questions": 8}
+
+    return Task(task.vocab_size, task.draw, difficulty, tests)

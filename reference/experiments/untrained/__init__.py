@@ -1,0 +1,1 @@
+"""Experiments that train nothing: capacity, constructions by hand, precision, reused prefixes (chapter 10)."""

@@ -1,0 +1,1 @@
+"""Training a model on text: documents to batches, the loop, and checkpoints from which it resumes."""

@@ -1,0 +1,151 @@
+"""Text for training: documents from anywhere, ids, and packed batches that never mix two documents."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reference.book.corpus import manual_text
+from reference.training.tokenizer import ByteTokenizer
+
+TEXTS = (".txt", ".md", ".jsonl")
+
+
+def read_documents(source: str) -> list[str]:
+    """Documents of a source: "manual" (the Python manual, one document per topic), a text file, a .jsonl file with a
+    "text" field per line, a folder of such files, or hf:NAME[:CONFIG][:SPLIT], a data set of the Hugging Face Hub
+    with a "text" column (needs the optional package `datasets`). Raises ValueError that names source, file and line.
+    """
+    if source == "manual":
+        documents = manual_text().split("\n\n\n")
+    elif source.startswith("hf:"):
+        documents = _read_hub(source)
+    else:
+        path = Path(source)
+        if not path.exists():
+            raise ValueError(f"data: expected 'manual', a file or a folder, got {source!r}, which doesn't exist")
+        documents = [document for file in text_files(path)[0] for document in _read_file(file)]
+    documents = [document for document in documents if document.strip()]
+    if not documents:
+        raise ValueError(f"data: {source!r} holds no text (.txt, .md and .jsonl files are read)")
+    return documents
+
+
+def text_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """(the files of a source that are read, those that are not): of a folder, text is .txt, .md and .jsonl."""
+    if not path.is_dir():
+        return [path], []
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return [f for f in files if f.suffix in TEXTS], [f for f in files if f.suffix not in TEXTS]
+
+
+def what_was_read(source: str, documents: list[str]) -> str:
+    """One line about a source: documents and bytes of text; of a folder, also files that were read and passed over."""
+    size = sum(len(document.encode("utf-8")) for document in documents)
+    said = f"data: {source}: {len(documents):,} document(s), {size:,} bytes of text"
+    if source == "manual" or source.startswith("hf:") or not Path(source).is_dir():
+        return said
+    read, skipped = text_files(Path(source))
+    kinds = sorted({f.suffix or "no suffix" for f in skipped})
+    more = f" ({', '.join(kinds[:5])}{', ...' if len(kinds) > 5 else ''})" if kinds else ""
+    return f"{said} in {len(read):,} file(s); {len(skipped):,} other file(s) skipped{more}"
+
+
+def _read_hub(source: str) -> list[str]:
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise ValueError(f"data: {source!r} needs the optional package datasets: pip install datasets") from None
+    name, config, split, *_ = [*source.removeprefix("hf:").split(":"), None, None]
+    rows = load_dataset(name, config, split=split or "train")
+    if "text" not in rows.column_names:
+        raise ValueError(f'data: {source!r} has the columns {rows.column_names}, expected one named "text"')
+    return list(rows["text"])
+
+
+def _read_file(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"data: {path} is not UTF-8 text (byte {error.start})") from None
+    if path.suffix != ".jsonl":
+        return [text]
+    documents = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"data: {path}, line {number}: not JSON ({error.msg})") from None
+        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+            raise ValueError(f'data: {path}, line {number}: expected an object with a string field "text"')
+        documents.append(record["text"])
+    return documents
+
+
+IGNORE = -100  # cross_entropy's mark for positions that have no target
+
+
+class Batch(NamedTuple):
+    """ids [1, B·L] packed with cu_seqlens; targets [1, B·L] are the next ids, -100 where none belongs."""
+
+    ids: Tensor
+    targets: Tensor
+    cu_seqlens: Tensor
+    n_targets: int  # in the whole batch, of which this may be one process's share
+
+    def after_next(self) -> Tensor:
+        """Targets of the head that looks one token further, [1, B·L]: the id after the next, in the same document."""
+        targets = self.targets.roll(-1, 1)
+        targets[:, self.cu_seqlens[1:] - 1] = IGNORE
+        return targets
+
+
+class PackedText:
+    """Documents end to end. batch(n) is a function of n and the seed alone: a run can go on from any step.
+
+    rank, size: this process's part of the pieces where `size` processes share each batch.
+    """
+
+    def __init__(
+        self,
+        documents: list[str],
+        *,
+        length: int,
+        batch_size: int,
+        seed: int = 0,
+        tokenizer: ByteTokenizer | None = None,
+    ):
+        self.tokenizer = ByteTokenizer() if tokenizer is None else tokenizer
+        ids = [i for document in documents for i in self.tokenizer.encode(document)]
+        if len(ids) <= length:
+            raise ValueError(f"data: {len(ids)} tokens are too few for pieces of {length}")
+        self.ids = torch.tensor(ids, dtype=torch.int32)
+        self.bytes_per_token = sum(len(document.encode("utf-8")) for document in documents) / len(ids)
+        self.length, self.batch_size, self.seed = length, batch_size, seed
+
+    def batch(self, n: int, rank: int = 0, size: int = 1) -> Batch:
+        rng = torch.Generator().manual_seed(1_000_003 * self.seed + n)
+        starts = torch.randint(len(self.ids) - self.length, (self.batch_size, 1), generator=rng)
+        pieces = self.ids[starts + torch.arange(self.length + 1)].long()  # [B, L + 1]
+        begin = self.tokenizer.begin
+        n_targets = int((pieces[:, 1:] != begin).sum())
+        pieces = pieces.tensor_split(size)[rank]
+        ids, targets = pieces[:, :-1], pieces[:, 1:]
+        targets = targets.masked_fill(targets == begin, IGNORE)  # what starts the next document can't be foretold
+        opens = ids == begin
+        opens[:, 0] = True
+        bounds = torch.cat([opens.flatten().nonzero()[:, 0], torch.tensor([ids.numel()])])
+        return Batch(ids.reshape(1, -1), targets.reshape(1, -1), bounds, n_targets)
+
+
+def hold_out(documents: list[str], every: int = 20) -> tuple[list[str], list[str]]:
+    """(documents to train on, every 20th to test on). One long document is cut: its last twentieth is held out."""
+    if len(documents) >= every:
+        return [d for n, d in enumerate(documents, 1) if n % every], documents[every - 1 :: every]
+    whole = "\n\n".join(documents)
+    cut = len(whole) - max(len(whole) // every, 1)
+    return [whole[:cut]], [whole[cut:]]

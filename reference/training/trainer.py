@@ -1,0 +1,300 @@
+"""The training loop: one step, its diagnosis if the loss is no number, and the run around it that survives a stop."""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from reference.distributed.world import World, share_model, whole
+from reference.files import write_bytes, write_text
+from reference.layers.mlp import MixtureOfExperts, load_balancing_loss
+from reference.model.config import HybridConfig
+from reference.model.hybrid import HybridLM
+from reference.training.data import IGNORE, Batch, PackedText
+from reference.training.resume import load_newest, restore, save_checkpoint
+
+NO_DECAY = ("A_log", "dt_bias", "norm", "sinks", "bias")  # scales and time constants: shrinking them means something
+AHEAD_WEIGHT = 0.3  # of the multi-token-prediction loss. Source: DeepSeek-V3 section 4.2, most of its training
+HELD_OUT_BATCHES = 4
+
+
+class Diverged(RuntimeError):
+    """The loss is no number; says where it went wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that decides the weights at the end of a run: a checkpoint goes on only under the same plan."""
+
+    data: str
+    tokenizer: str
+    steps: int
+    batch_size: int
+    length: int
+    lr: float
+    warm_up: int
+    weight_decay: float
+    clip: float
+    accumulate: int
+    seed: int
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habits:
+    """How a run is carried out: may differ from one start to the next."""
+
+    out: Path
+    save_every: int = 100
+    eval_every: int = 0
+    resume: bool = True
+    parallel: str = "ddp"
+    compile: bool = False
+    recompute: bool = False
+    tensorboard: bool = False
+
+
+def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW; matrices decay, norms and time constants don't."""
+    groups: dict[bool, list] = {True: [], False: []}
+    for name, p in model.named_parameters():
+        groups[p.dim() >= 2 and not any(part in name for part in NO_DECAY)].append(p)
+    options = [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}]
+    return torch.optim.AdamW(options, lr=lr, betas=(0.9, 0.95), eps=1e-8)
+
+
+def learning_rate(step: int, *, peak: float, warm_up: int, steps: int, floor: float = 0.1) -> float:
+    """Linear up over warm_up steps, then a cosine down to floor * peak at the last."""
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    done = (step - warm_up) / max(steps - warm_up, 1)
+    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def batch_loss(call: nn.Module, batch: Batch, config: HybridConfig, world: World) -> tuple[Tensor, Tensor]:
+    """(what to differentiate, nats per target of this process's share): their sum over all processes is the mean.
+
+    Gradients are averaged over processes, so the first carries world.size. Experts' balance is each process's own.
+    """
+    ahead = config.num_nextn_predict_layers > 0
+    logits = call(batch.ids, cu_seqlens=batch.cu_seqlens, predict_ahead=ahead)
+    logits, further = logits if ahead else (logits, None)
+    loss = F.cross_entropy(logits[0].float(), batch.targets[0], reduction="sum") / batch.n_targets
+    objective = loss * world.size
+    if ahead:
+        targets = batch.after_next()[0]
+        objective = objective + AHEAD_WEIGHT * F.cross_entropy(further[0].float(), targets, ignore_index=IGNORE)
+    if config.num_experts:
+        routed = [m.routing for m in call.modules() if isinstance(m, MixtureOfExperts)]
+        objective = objective + config.router_aux_loss_coef * sum(load_balancing_loss(r) for r in routed)
+    return objective, loss.detach()
+
+
+def train_step(
+    call: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: PackedText,
+    step: int,
+    accumulate: int = 1,
+    clip: float = 1.0,
+    *,
+    config: HybridConfig | None = None,
+    world: World | None = None,
+    dtype: str = "float32",
+) -> tuple[float, float, int]:
+    """One update from `accumulate` batches: (loss, gradient norm before clipping, tokens)."""
+    world, config = World() if world is None else world, call.config if config is None else config
+    optimizer.zero_grad()
+    total, tokens = torch.zeros(()), 0
+    for part in range(accumulate):
+        batch = data.batch(step * accumulate + part, world.rank, world.size)
+        batch = Batch(*(x.to(world.device) if isinstance(x, Tensor) else x for x in batch))
+        try:
+            with torch.autocast(world.device.partition(":")[0], torch.bfloat16, enabled=dtype == "bfloat16"):
+                objective, loss = batch_loss(call, batch, config, world)
+        except ValueError as error:  # the operators refuse NaN
+            if "got NaN" not in str(error):
+                raise
+            raise Diverged(_diagnosis(call, step, math.nan, math.nan)) from error
+        (objective / accumulate).backward()
+        total, tokens = total + loss.cpu() / accumulate, tokens + batch.ids.numel() * world.size
+    loss = world.total(total.to(world.device)).item()
+    norm = whole(nn.utils.clip_grad_norm_(call.parameters(), clip)).item()
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise Diverged(_diagnosis(call, step, loss, norm))
+    optimizer.step()
+    return loss, norm, tokens
+
+
+def _diagnosis(model: nn.Module, step: int, loss: float, norm: float) -> str:
+    broken = [name for name, p in model.named_parameters() if not _finite(p)]
+    if broken:
+        where = f"the weights of {broken[0]} are no numbers any more"
+    else:
+        bad = [name for name, p in model.named_parameters() if p.grad is not None and not _finite(p.grad)]
+        where = f"the weights are finite, the gradient of {bad[-1] if bad else 'no parameter'} is the first that is not"
+    return f"step {step}: loss {loss}, gradient norm {norm}; {where}. Try a lower --lr or a longer --warm-up."
+
+
+def _finite(x: Tensor) -> bool:
+    x = x.detach()
+    return bool((x.to_local() if hasattr(x, "to_local") else x).isfinite().all())
+
+
+@torch.no_grad()
+def held_out_loss(call: nn.Module, data: PackedText, config: HybridConfig, world: World) -> float:
+    """Nats per target on the first batches of text that training doesn't see."""
+    call.eval()
+    batches = [data.batch(n, world.rank, world.size) for n in range(HELD_OUT_BATCHES)]
+    parts = []
+    for batch in batches:
+        batch = Batch(*(x.to(world.device) if isinstance(x, Tensor) else x for x in batch))
+        logits = call(batch.ids, cu_seqlens=batch.cu_seqlens)[0].float()
+        parts.append(F.cross_entropy(logits, batch.targets[0], reduction="sum") / batch.n_targets)
+    call.train()
+    return world.total(torch.stack(parts).mean()).item()
+
+
+def train_model(
+    config: HybridConfig, data: PackedText, held_out: PackedText | None, plan: Plan, habits: Habits, world: World
+) -> None:
+    """Train from the newest whole checkpoint in habits.out, or from scratch."""
+    torch.manual_seed(plan.seed)
+    model = HybridLM(config).to(world.device)
+    model.recompute = habits.recompute
+    if habits.compile:
+        for block in model.layers:  # what is the same for every batch; the mixers' packing isn't
+            block.mlp.compile()
+    call = share_model(model, world, habits.parallel)
+    optimizer = build_optimizer(model, plan.lr, plan.weight_decay)
+    checkpoints, first = habits.out / "checkpoints", 0
+    about = {"config": config.to_dict(), "run": asdict(plan)}
+    found = load_newest(checkpoints, print if world.is_main else lambda said: None) if habits.resume else None
+    if found is not None:
+        path, state = found
+        if state["config"] != about["config"] or state["run"] != about["run"]:
+            raise ValueError(_other_settings(path, state, about))
+        restore(path, model, optimizer)
+        first = state["step"]
+        if world.is_main:
+            others = "" if state["processes"] == world.size else f" (saved by {state['processes']} process(es))"
+            print(f"continuing from step {first}{others}")
+    world.wait()
+    model.train()
+    with _Log(habits, plan.steps, first, world) as log, _stop_after_the_step() as asked_to_stop:
+        for step in range(first, plan.steps):
+            began = time.perf_counter()
+            rate = learning_rate(step, peak=plan.lr, warm_up=plan.warm_up, steps=plan.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            options = {"config": config, "world": world, "dtype": plan.dtype}
+            loss, norm, tokens = train_step(call, optimizer, data, step, plan.accumulate, plan.clip, **options)
+            speed = tokens / (time.perf_counter() - began)
+            bits = loss / math.log(2) / data.bytes_per_token
+            row = {"step": step, "loss": loss, "bits_per_byte": bits, "lr": rate, "grad_norm": norm}
+            last = step + 1 == plan.steps
+            if held_out is not None and (last or (habits.eval_every and (step + 1) % habits.eval_every == 0)):
+                row["held_out_loss"] = held_out_loss(call, held_out, config, world)
+            log.write(row | {"tokens_per_second": round(speed)})
+            stop = not last and bool(world.total(torch.tensor(float(asked_to_stop.is_set()), device=world.device)))
+            if not last and ((step + 1) % habits.save_every == 0 or stop):
+                save_checkpoint(checkpoints, step + 1, model, optimizer, about, world)
+            if stop:
+                raise KeyboardInterrupt(f"stopped and saved after step {step}; the same command goes on from here")
+    save_checkpoint(checkpoints, plan.steps, model, optimizer, about, world)
+    weights = {name: whole(p.detach()).cpu() for name, p in model.named_parameters()}
+    if world.is_main:
+        write_text(habits.out / "config.json", json.dumps(config.to_dict(), indent=1) + "\n")
+        write_bytes(habits.out / "model.safetensors", save(weights))
+        from reference.plotting.training import save_loss  # only here: training itself needs no matplotlib
+
+        save_loss(log.rows, habits.out / "loss.svg")
+
+
+def _other_settings(path: Path, kept: dict, asked: dict) -> str:
+    both = [(key, kept[part].get(key), x) for part in ("run", "config") for key, x in asked[part].items()]
+    changed = [f"{key} {old}, now {new}" for key, old, new in both if old != new]
+    ways = "--resume never starts over and deletes that run, another --out leaves it"
+    more = " (the rate falls with the number of steps: a longer run is another run)" if "steps " in str(changed) else ""
+    return f"resume: {path} belongs to a run with other settings: {'; '.join(changed)}{more}. {ways}."
+
+
+class _Log:
+    """One line of metrics.jsonl per step, a progress bar, and TensorBoard if asked for; by the first process alone."""
+
+    def __init__(self, habits: Habits, steps: int, first: int, world: World):
+        self.path, self.is_main, self.rows, self.board = habits.out / "metrics.jsonl", world.is_main, [], None
+        self.range, self.habits = (first, steps), habits
+
+    def __enter__(self) -> "_Log":
+        if self.is_main:
+            self.rows = _rows_before(self.path, self.range[0])
+            write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+            self.file = open(self.path, "a", encoding="utf-8")
+            self.bar = tqdm(total=self.range[1], initial=self.range[0], unit=" steps", ascii=True)
+            if self.habits.tensorboard:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.board = SummaryWriter(str(self.habits.out / "tensorboard"), purge_step=self.range[0])
+        return self
+
+    def write(self, row: dict) -> None:
+        if not self.is_main:
+            return
+        self.rows.append(row)
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        self.bar.set_postfix(loss=f"{row['loss']:.3f}", tokens_s=row["tokens_per_second"])
+        self.bar.update()
+        for key, value in row.items() if self.board is not None else ():
+            self.board.add_scalar(key, value, row["step"])
+
+    def __exit__(self, *error) -> None:
+        if self.is_main:
+            self.file.close()
+            self.bar.close()
+            if self.board is not None:
+                self.board.close()
+
+
+def _rows_before(metrics: Path, step: int) -> list[dict]:
+    """Lines of an earlier start up to the checkpoint; a torn last line is dropped."""
+    if step == 0 or not metrics.exists():
+        return []
+    rows = []
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if row["step"] < step:
+            rows.append(row)
+    return rows
+
+
+@contextmanager
+def _stop_after_the_step() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event and leaves the step that is under way alone; a second Ctrl-C stops at once."""
+    event, in_main = threading.Event(), threading.current_thread() is threading.main_thread()
+
+    def ask(signum, frame) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, ask) if in_main else None
+    try:
+        yield event
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, before)
