@@ -2,7 +2,6 @@
 
 import ast
 import re
-from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -33,15 +32,20 @@ def home(path: Path) -> str:
     return parts[0]
 
 
-def imported_homes(path: Path) -> set[str]:
-    homes = set()
+def imported_modules(path: Path) -> set[str]:
+    """`reference.x.y` for `import reference.x.y` and for `from reference.x import y`, whatever y is."""
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.Import):
+            modules |= {a.name for a in node.names}
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: write imports from the top (reference....), not relative ones"
-            names = [f"{node.module}.{a.name}" for a in node.names]
-        homes |= {name.split(".")[1] for name in names if name.startswith("reference.")}
-    return homes
+            modules |= {f"{node.module}.{a.name}" for a in node.names}
+    return {module for module in modules if module.startswith("reference.")}
+
+
+def imported_homes(path: Path) -> set[str]:
+    return {module.split(".")[1] for module in imported_modules(path)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -58,28 +62,49 @@ def test_a_file_can_be_read_in_one_sitting(path):
     assert lines <= 300, f"{path.relative_to(ROOT)} has {lines} lines: it is two files"
 
 
-def public_functions(path: Path) -> list[str]:
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    kinds = ast.FunctionDef | ast.ClassDef
-    return [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+def public_names(path: Path) -> list[str]:
+    """What a module defines for others: functions, classes, constants, aliases of types; twice if bound twice."""
+    names = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        for target in targets:
+            parts = target.elts if isinstance(target, ast.Tuple) else [target]
+            names += [part.id for part in parts if isinstance(part, ast.Name)]
+    return [name for name in names if not name.startswith("_")]
 
 
 def test_one_definition_per_public_name():
-    homes = Counter()
     where: dict[str, list[str]] = {}
     for path in FILES:
         if home(path) == "checks" and path.stem.startswith("ch"):
             continue  # checks are registered by number, their function names are private to a module
-        for name in public_functions(path):
-            homes[name] += 1
+        for name in public_names(path):
             where.setdefault(name, []).append(str(path.relative_to(ROOT)))
-    twice = {name: where[name] for name, n in homes.items() if n > 1 and name != "main"}
-    assert not twice, f"defined more than once: {twice}"
+    twice = {name: places for name, places in where.items() if len(places) > 1 and name != "main"}
+    assert not twice, f"one name, one meaning; defined more than once: {twice}"
+
+
+def test_what_is_private_is_imported_by_nobody_else():
+    """A module _name belongs to its package, a function or constant _name to its module."""
+    for path in FILES:
+        package = ".".join(path.relative_to(ROOT).parent.parts)
+        for name in imported_modules(path):
+            private = re.search(r"\._(?!_)\w+", name)
+            if private is None:
+                continue
+            owner, module = name[: private.start()], name[: private.end()]
+            is_module = ROOT.joinpath(*module.split(".")).with_suffix(".py").exists()
+            allowed = is_module and owner == package and "._" not in name[private.end() :]
+            assert allowed, f"{path.relative_to(ROOT)} imports {name}, which is private to {owner}"
 
 
 @pytest.mark.parametrize("chapter", read_manifest().chapters, ids=lambda c: c.name)
 def test_a_chapter_defines_nothing_that_reference_defines(chapter):
-    ours = {name for path in FILES for name in public_functions(path)}
+    ours = {name for path in FILES for name in public_names(path)}
     for cell in nbformat.read(chapter.notebook, as_version=4).cells:
         if cell.cell_type == "code":
             defined = set(re.findall(r"^\s*(?:def|class) (\w+)", cell.source, re.M))

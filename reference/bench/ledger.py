@@ -45,13 +45,13 @@ class Regime(NamedTuple):
 
 
 ALL, NO_MLA = tuple(NAMES), tuple(name for name in NAMES if "MLA" not in name)
-SHORT = (16, 64, 256, 1024, 4096)
+SHORT_LENGTHS = (16, 64, 256, 1024, 4096)
 REGIMES = {
     "prefill": Regime("prefill", 1, (64, 128, 256, 512, 1024, 2048, 4096, 8192), (*ALL, "window" + PIECES)),
-    "decode": Regime("decode", 1, (*SHORT, 16384, 65536), ALL),
-    "decode, 16 texts": Regime("decode", 16, SHORT, NO_MLA),
-    "operator": Regime("operator", 1, (*SHORT, 16384, 65536), ALL),
-    "operator, 16 texts": Regime("operator", 16, SHORT, NO_MLA),
+    "decode": Regime("decode", 1, (*SHORT_LENGTHS, 16384, 65536), ALL),
+    "decode, 16 texts": Regime("decode", 16, SHORT_LENGTHS, NO_MLA),
+    "operator": Regime("operator", 1, (*SHORT_LENGTHS, 16384, 65536), ALL),
+    "operator, 16 texts": Regime("operator", 16, SHORT_LENGTHS, NO_MLA),
 }
 
 

@@ -13,8 +13,8 @@ from reference.files import write_text
 from reference.model.config import HybridConfig, preset
 from reference.model.hybrid import HybridLM
 
-SIZES = {"hidden_size": 1024, "vocab_size": 32_000, "intermediate_size": 2048, "num_experts": 36}
-SIZES |= {"moe_intermediate_size": 1024, "shared_expert_intermediate_size": 1024, "num_nextn_predict_layers": 0}
+ONE_GIGABYTE = {"hidden_size": 1024, "vocab_size": 32_000, "intermediate_size": 2048, "num_experts": 36}
+ONE_GIGABYTE |= {"moe_intermediate_size": 1024, "shared_expert_intermediate_size": 1024, "num_nextn_predict_layers": 0}
 
 SCRIPT = """
 import sys
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     if chosen.threads < 1:
         parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
     torch.set_num_threads(chosen.threads)
-    sizes = SIZES | ({"num_experts": 4} if chosen.quick else {})
+    sizes = ONE_GIGABYTE | ({"num_experts": 4} if chosen.quick else {})
     config = HybridConfig.from_dict(preset("tiny_moe").to_dict() | sizes)
     table = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-Work = Callable[[], object]
+Action = Callable[[], object]
 
 
 class Times(NamedTuple):
@@ -22,7 +22,7 @@ class Times(NamedTuple):
     high: float
 
 
-def side_by_side(works: dict[str, Work], repeats: int, *, warm_up: int = 1) -> dict[str, Times]:
+def side_by_side(works: dict[str, Action], repeats: int, *, warm_up: int = 1) -> dict[str, Times]:
     """Time several works in turns, so that a slow minute of the machine falls on all of them. Times in seconds."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(warm_up + repeats):
@@ -36,7 +36,7 @@ def side_by_side(works: dict[str, Work], repeats: int, *, warm_up: int = 1) -> d
     return {name: Times(statistics.median(x), min(x), max(x)) for name, x in seconds.items()}
 
 
-def repeated_work(work: Work, times: int) -> Work:
+def repeated_work(work: Action, times: int) -> Action:
     """A work so short that it is repeated within one measurement; divide the result by `times`."""
 
     def repeated() -> None:

@@ -20,18 +20,18 @@ from reference.model.cache import new_cache
 from reference.model.config import HybridConfig, pattern
 from reference.model.hybrid import HybridLM
 
-SIZES = {"vocab_size": 1024, "hidden_size": 512, "intermediate_size": 1536}
+MODEL_SIZES = {"vocab_size": 1024, "hidden_size": 512, "intermediate_size": 1536}
 HEADS = {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64}
 LINEAR = {"linear_num_key_heads": 4, "linear_num_value_heads": 8}
 LINEAR |= {"linear_key_head_dim": 128, "linear_value_head_dim": 128}
 QWEN = {"partial_rotary_factor": 0.25, "attention_gate": "elementwise", "zero_centered_norm": True}
-TARGETS = {"prefill": 2.0, "decode": 2.0, "training step": 2.0}
+MODEL_TARGETS = {"prefill": 2.0, "decode": 2.0, "training step": 2.0}
 NEW_TOKENS = 16
 
 
 def our_model(layer_types: tuple[str, ...] = pattern(3, 1, 8)) -> HybridLM:
     torch.manual_seed(0)
-    return HybridLM(HybridConfig(layer_types=layer_types, **SIZES, **HEADS, **LINEAR, **QWEN))
+    return HybridLM(HybridConfig(layer_types=layer_types, **MODEL_SIZES, **HEADS, **LINEAR, **QWEN))
 
 
 def their_model() -> nn.Module:
@@ -41,7 +41,7 @@ def their_model() -> nn.Module:
     logging.set_verbosity_error()
     torch.manual_seed(0)
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    config = AutoConfig.for_model("qwen3_5_text", num_hidden_layers=8, **SIZES, **HEADS, **LINEAR, **ids)
+    config = AutoConfig.for_model("qwen3_5_text", num_hidden_layers=8, **MODEL_SIZES, **HEADS, **LINEAR, **ids)
     return AutoModelForCausalLM.from_config(config)
 
 
@@ -105,7 +105,7 @@ def compare(tokens: int, repeats: int) -> dict[str, dict]:
     """Medians in seconds, ratios, and how far the logits of the two are apart."""
     ours, theirs = our_model(), their_model()
     give_weights(theirs, ours)
-    ids = torch.randint(0, SIZES["vocab_size"], (1, tokens), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(0, MODEL_SIZES["vocab_size"], (1, tokens), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         a, b = ours(ids[:, :300]), theirs(ids[:, :300]).logits
     apart = ((a - b).abs().max() / b.abs().max()).item()
@@ -117,7 +117,7 @@ def compare(tokens: int, repeats: int) -> dict[str, dict]:
         times = side_by_side({"ours": works[0][name], "theirs": works[1][name]}, repeats)
         per = NEW_TOKENS if name == "decode" else 1
         found[name] = {who: {key: x / per for key, x in t._asdict().items()} for who, t in times.items()}
-        found[name] |= {"ratio": times["theirs"].median / times["ours"].median, "target": TARGETS[name]}
+        found[name] |= {"ratio": times["theirs"].median / times["ours"].median, "target": MODEL_TARGETS[name]}
     return found
 
 
@@ -127,7 +127,7 @@ def decode_by_length(lengths: list[int], repeats: int) -> dict[str, dict[str, li
     found = {}
     for name, layers in (("linear", pattern(1, 0, 8)), ("softmax", pattern(0, 1, 8))):
         model, rows = our_model(layers), {"milliseconds": [], "cache_MiB": []}
-        ids = torch.randint(0, SIZES["vocab_size"], (1, 1024), generator=torch.Generator().manual_seed(0))
+        ids = torch.randint(0, MODEL_SIZES["vocab_size"], (1, 1024), generator=torch.Generator().manual_seed(0))
         cache = new_cache(model)
         for length in tqdm(lengths, desc=f"decode, all {name}", ascii=True):
             while cache.seen < length:
@@ -177,7 +177,7 @@ def main(argv: list[str]) -> int:
     if chosen.threads < 1:
         parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
     torch.set_num_threads(chosen.threads)
-    record = {"machine": describe_machine("cpu"), "sizes": SIZES | HEADS | LINEAR, "quick": chosen.quick}
+    record = {"machine": describe_machine("cpu"), "sizes": MODEL_SIZES | HEADS | LINEAR, "quick": chosen.quick}
     record["table"] = compare(1100, 1) if chosen.quick else compare(4096, 5)
     lengths = [256, 1024] if chosen.quick else [1024, 4096, 16384, 65536]
     record["decode_by_length"] = decode_by_length(lengths, 1 if chosen.quick else 5)

@@ -27,8 +27,8 @@ from reference.ops import (
 
 D = 128  # Dk = Dv, as in Qwen3-Next and Kimi Linear
 SHAPES = [(2048, 32), (8192, 8), (8192, 32)]
-TARGETS = {"forward 2048 x 32": 3.0, "forward 8192 x 8": 3.0, "forward 8192 x 32": 4.5}
-TARGETS |= {"forward+backward 8192 x 8": 20.0, "decode 32 heads": 2.0, "peak memory 8192 x 8": 2.0}
+OPERATOR_TARGETS = {"forward 2048 x 32": 3.0, "forward 8192 x 8": 3.0, "forward 8192 x 32": 4.5}
+OPERATOR_TARGETS |= {"forward+backward 8192 x 8": 20.0, "decode 32 heads": 2.0, "peak memory 8192 x 8": 2.0}
 MEMORY_SCRIPT = """
 import sys, torch
 from reference.bench.measure import print_resident
@@ -75,8 +75,8 @@ def add_times(table: dict, name: str, times: dict[str, Times], *, per: int = 1) 
     entry = {who: {"median": t.median / per, "low": t.low / per, "high": t.high / per} for who, t in times.items()}
     if "theirs" in times:
         entry["ratio"] = times["theirs"].median / times["ours"].median
-    if name in TARGETS:
-        entry["target"] = TARGETS[name]
+    if name in OPERATOR_TARGETS:
+        entry["target"] = OPERATOR_TARGETS[name]
     table[name] = entry
 
 
@@ -190,8 +190,8 @@ def _memory(table: dict, operators: dict, T: int) -> None:
     name = f"peak memory {T} x 8"
     if "theirs" in peaks:
         entry["ratio"] = peaks["theirs"] / peaks["ours"]
-    if name in TARGETS:
-        entry["target"] = TARGETS[name]
+    if name in OPERATOR_TARGETS:
+        entry["target"] = OPERATOR_TARGETS[name]
     table[name] = entry
 
 

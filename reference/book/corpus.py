@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from reference.files import STORED, write_text
 
 WORD_COUNTS = STORED / "word_counts.json"
-WORDS, WINDOW = 200, 4
+FREQUENT_WORDS, REACH = 200, 4
 
 
 class WordCounts(NamedTuple):
@@ -33,7 +33,7 @@ def manual_text() -> str:
     return (files("reference") / "manual" / "python-3.11.7.txt").read_text(encoding="utf-8")
 
 
-def count_cooccurrences(n_words: int = WORDS, window: int = WINDOW, text: str | None = None) -> WordCounts:
+def count_cooccurrences(n_words: int = FREQUENT_WORDS, window: int = REACH, text: str | None = None) -> WordCounts:
     """Count neighbors among the n_words most frequent words of three letters or more.
 
     A word is a run of letters; shorter runs (a, of, x) stand in the text but get no row. Distances

@@ -32,9 +32,9 @@ class Pieces(NamedTuple):
 
 Layer = dict[str, Tensor]  # the tensors of one block, by our names inside it
 # How many rows the file's tensor of that name inside the block has; None where there is no file, or no such tensor.
-Rows = Callable[[str], int | None]
-Plan = dict[str, Pieces]  # by name in the file
-Layout = Callable[[Layer, HybridConfig, Rows], Plan]
+RowCount = Callable[[str], int | None]
+TensorPlan = dict[str, Pieces]  # by name in the file
+Layout = Callable[[Layer, HybridConfig, RowCount], TensorPlan]
 
 
 class Field(NamedTuple):
@@ -49,7 +49,7 @@ def same(*names: str, **defaults: object) -> dict[str, Field]:
     return {name: Field(name) for name in names} | {name: Field(name, x) for name, x in defaults.items()}
 
 
-KINDS = get_type_hints(HybridConfig)
+FIELD_TYPES = get_type_hints(HybridConfig)
 TRUNK = same(
     "vocab_size",
     "hidden_size",
@@ -112,8 +112,8 @@ class Family:
         for name, entry in self.fields.items():
             value = given.take(entry.theirs, entry.default(ours) if callable(entry.default) else entry.default)
             ours[name] = entry.default(ours) if value is None and callable(entry.default) else value
-            positive = KINDS[name] is int and (name in TRUNK or name.endswith(("_heads", "_group")))
-            given.check(entry.theirs, ours[name], KINDS[name], int(positive))
+            positive = FIELD_TYPES[name] is int and (name in TRUNK or name.endswith(("_heads", "_group")))
+            given.check(entry.theirs, ours[name], FIELD_TYPES[name], int(positive))
         kinds = self.default_layers(n, given) if kinds is None else kinds
         if len(kinds) != n:
             given.fail("layer_types", f"expected one for each of num_hidden_layers = {n} layers, got {len(kinds)}")

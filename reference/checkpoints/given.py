@@ -19,8 +19,8 @@ NEUTRAL = set(
     use_mtp linear_a_log_min linear_a_log_max linear_dt_min linear_dt_max linear_dt_init_floor block_size
     """.split()  # noqa: SIM905 (a list of so many strings is harder to read)
 )
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", NoneType: "null"}
-WORDS |= {list: "a list", dict: "an object"}
+TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", NoneType: "null"}
+TYPE_WORDS |= {list: "a list", dict: "an object"}
 MOST = 2**31  # no size is as large,
 MOST_PARTS = 10_000  # and no number of layers, heads or experts
 
@@ -51,7 +51,7 @@ class Given:
             most = 1e30 if float in kinds else MOST_PARTS if name.startswith(("num_", "n_")) else MOST
             fits = least <= value <= most  # no NaN, no infinity
         if not fits:
-            words = [WORDS[x] + f" from {least}" * (x in (int, float)) for x in kinds]
+            words = [TYPE_WORDS[x] + f" from {least}" * (x in (int, float)) for x in kinds]
             self.fail(name, f"expected {' or '.join(words)}, got {value!r}")
 
     def expect(self, name: str, *allowed: object) -> None:

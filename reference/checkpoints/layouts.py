@@ -1,13 +1,13 @@
 """Tensors that are not one to one with ours: experts apart or folded, projections split, fused, interleaved."""
 
-from reference.checkpoints.family import Layer, Layout, Pieces, Rows
+from reference.checkpoints.family import Layer, Layout, Pieces, RowCount
 from reference.model.config import HybridConfig
 
 
 def separate_experts(gate: str, up: str, down: str, where: str = "mlp.experts.") -> Layout:
     """One tensor per expert and matrix in the file; ours are stacked, gate above up."""
 
-    def layout(layer: Layer, config: HybridConfig, rows: Rows) -> dict[str, Pieces]:
+    def layout(layer: Layer, config: HybridConfig, rows: RowCount) -> dict[str, Pieces]:
         if "mlp.gate_up_proj" not in layer:
             return {}
         both, back, found = layer.pop("mlp.gate_up_proj"), layer.pop("mlp.down_proj"), {}
@@ -21,7 +21,7 @@ def separate_experts(gate: str, up: str, down: str, where: str = "mlp.experts.")
     return layout
 
 
-def alternating_experts(layer: Layer, config: HybridConfig, rows: Rows) -> dict[str, Pieces]:
+def alternating_experts(layer: Layer, config: HybridConfig, rows: RowCount) -> dict[str, Pieces]:
     """gpt-oss: all experts in one tensor, transposed, with a column of gate beside each column of up."""
     if "mlp.gate_up_proj" not in layer:
         return {}
@@ -37,7 +37,7 @@ def alternating_experts(layer: Layer, config: HybridConfig, rows: Rows) -> dict[
     }
 
 
-def interleaved_by_key_head(layer: Layer, config: HybridConfig, rows: Rows) -> dict[str, Pieces]:
+def interleaved_by_key_head(layer: Layer, config: HybridConfig, rows: RowCount) -> dict[str, Pieces]:
     """Qwen3-Next: the rows of q, k, v and z of one key head follow one another, then the next head's; b and a alike.
 
     A key head has HV / H value heads. Reading the rows as q of all heads, k of all heads, ... gives a model that
@@ -65,7 +65,7 @@ def apart(ours: str, *theirs: str, anywhere: bool = False) -> Layout:
     parts, whatever the widths of keys and values; joined again they are right.
     """
 
-    def layout(layer: Layer, config: HybridConfig, rows: Rows) -> dict[str, Pieces]:
+    def layout(layer: Layer, config: HybridConfig, rows: RowCount) -> dict[str, Pieces]:
         if ours not in layer:
             return {}
         whole = layer.pop(ours)

@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import get_type_hints
 
 from reference.checkpoints.given import Given
-from reference.layers.rope import KINDS, RopeScaling
+from reference.layers.rope import SCALINGS, RopeScaling
 from reference.model.config import HybridConfig
 
 HINTS = get_type_hints(RopeScaling)
@@ -27,8 +27,8 @@ def read_rope(given: Given, ours: dict, default_theta: float, partial: float | N
         given.fail("partial_rotary_factor", f"this family turns all channels, got {share!r}")
     kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"
     rope.pop("type", None)
-    if not isinstance(kind, str) or kind not in KINDS:
-        given.fail("rope_type", f"expected one of {list(KINDS)}, got {kind!r}, which is not implemented here")
+    if not isinstance(kind, str) or kind not in SCALINGS:
+        given.fail("rope_type", f"expected one of {list(SCALINGS)}, got {kind!r}, which is not implemented here")
     known = {f.name for f in fields(RopeScaling)}
     unknown = set(rope) - known - ABOUT_IMAGES
     if unknown:

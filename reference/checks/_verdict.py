@@ -20,7 +20,7 @@ class Exercise(NamedTuple):
     check: Callable[[Any], str]
 
 
-NAMES = ("alpha", "beta", "gamma", "delta", "eps")  # as the formulas have them
+GREEK = ("alpha", "beta", "gamma", "delta", "eps")  # as the formulas have them
 EXERCISES: dict[str, Exercise] = {}
 
 
@@ -94,7 +94,7 @@ def _as_sentence(text: str, answer: Any) -> str:
     """With a capital, unless it begins with a name: "g has ...", "a: ...", "alpha is ...", an argument of answer."""
     first = text.partition(" ")[0]
     names = answer.__code__.co_varnames if isinstance(answer, FunctionType) else ()
-    is_word = len(first) > 1 and first.isalpha() and first not in NAMES and first not in names
+    is_word = len(first) > 1 and first.isalpha() and first not in GREEK and first not in names
     return text[:1].upper() + text[1:] if is_word else text
 
 

@@ -3,12 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reference.checks._verdict import Wrong, exercise, expect_choice, expect_close, expect_shape
-from reference.equations import gated_delta_scan
-
-Array = NDArray[np.floating]
+from reference.equations import Array, gated_delta_scan
 
 
 def faulty_chunks(q: Array, k: Array, v: Array, g: Array, beta: Array, fault: str, size: int = 4) -> Array:

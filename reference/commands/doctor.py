@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Where outputs were compared (python -m tools.pythons): all chapters on 3.11; 01, 02, 09 and more on 3.12 to 3.14.
 COMPARED_PYTHONS, COMPARED_MACHINE = ((3, 11), (3, 14)), ("CPython", "Linux", "x86_64")
 ENOUGH_GIB, LITTLE_GIB = 4.0, 2.0  # memory in all; memory free now
-FEW = 3  # more missing packages than this are one finding
+FEW_MISSING = 3  # more missing packages than this are one finding
 PIN = re.compile(r"([A-Za-z0-9][\w.-]*)\s*==\s*([^\s;#]+)")
 
 
@@ -97,7 +97,7 @@ def check_packages(pins: dict[str, str], installed: Callable[[str], str | None] 
     missing = [name for name, version in have.items() if version is None]
     other = [name for name, version in have.items() if version and version.split("+")[0] != pins[name]]
     findings = [Finding("problem", f"{name} is not installed.", _install(name, pins)) for name in missing]
-    if len(missing) > FEW:
+    if len(missing) > FEW_MISSING:
         findings = [
             Finding("problem", f"{len(missing)} packages are not installed: {', '.join(missing)}.", _make("setup"))
         ]

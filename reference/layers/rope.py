@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
+SCALINGS = ("default", "linear", "dynamic", "yarn", "llama3")
 NEEDS = {
     "default": (),
     "linear": ("factor",),
@@ -44,8 +44,8 @@ class RopeScaling:
     high_freq_factor: float | None = None
 
     def __post_init__(self):
-        if self.rope_type not in KINDS:
-            raise ValueError(f"rope_type: expected one of {list(KINDS)}, got {self.rope_type!r}")
+        if self.rope_type not in SCALINGS:
+            raise ValueError(f"rope_type: expected one of {list(SCALINGS)}, got {self.rope_type!r}")
         for name in NEEDS[self.rope_type]:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:

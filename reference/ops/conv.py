@@ -11,7 +11,7 @@ from reference.ops._layout import chunk_spans, inner_dtype
 from reference.ops.shapes import check_cu_seqlens, check_same, check_shapes, check_values
 
 # Tokens that are worked on at a time: of some thousand channels they stay in the cache.
-BLOCK = 128
+CONV_BLOCK = 128
 
 
 def causal_conv(
@@ -61,7 +61,7 @@ def causal_conv(
 def _convolve(x: Tensor, before: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
     dtype, y = inner_dtype(x), torch.empty_like(x, memory_format=torch.contiguous_format)
     taps, bias = weight.to(dtype).t().contiguous(), None if bias is None else bias.to(dtype)
-    for time in chunk_spans(0, x.shape[1], BLOCK):
+    for time in chunk_spans(0, x.shape[1], CONV_BLOCK):
         mixed = _mix(_seen(x, before, time, dtype), taps, bias)
         y[:, time] = F.silu(mixed, inplace=True) if activation == "silu" else mixed
     return y
@@ -101,7 +101,7 @@ class _Convolution(torch.autograd.Function):
         taps, wide_bias = weight.to(dtype).t().contiguous(), None if bias is None else bias.to(dtype)
         dseen, dtaps = torch.zeros(B, W - 1 + T, D, dtype=dtype, device=x.device), torch.zeros_like(taps)
         dbias = torch.zeros(D, dtype=dtype, device=x.device)
-        for time in chunk_spans(0, T, BLOCK):
+        for time in chunk_spans(0, T, CONV_BLOCK):
             seen, d, C = _seen(x, before, time, dtype), dy[:, time].to(dtype), time.stop - time.start
             if ctx.activation == "silu":
                 d = torch.ops.aten.silu_backward(d, _mix(seen, taps, wide_bias))

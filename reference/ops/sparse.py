@@ -11,8 +11,8 @@ from reference.ops._call import check_scale
 from reference.ops._layout import inner_dtype
 from reference.ops.shapes import check_count, check_positive_int, check_same, check_shapes
 
-# Queries that are worked on together: bounds what is gathered at a time to BLOCK x top_k keys and values.
-BLOCK = 128
+# Queries that are worked on together: bounds what is gathered at a time to QUERY_BLOCK x top_k keys and values.
+QUERY_BLOCK = 128
 NOTHING = -1  # an index that points to no token: a query near the start has fewer than top_k to choose from
 
 
@@ -80,8 +80,8 @@ def lightning_indexer(
     check_count("keep_first", keep_first, most=top_k)
     sizes = _check_index_inputs(q_idx, k_idx, w_idx)
     T, S, chosen = sizes["T"], sizes["S"], []
-    for start in range(0, T, BLOCK):
-        stop = min(start + BLOCK, T)
+    for start in range(0, T, QUERY_BLOCK):
+        stop = min(start + QUERY_BLOCK, T)
         until = S - T + stop  # no query of the block sees further
         scores = index_scores(q_idx[:, start:stop], k_idx[:, :until], w_idx[:, start:stop], scale=scale)
         if left_padding is not None:
@@ -121,8 +121,8 @@ def sparse_attention(
     _check_indices(indices, sizes)
     dtype, scale = inner_dtype(v), check_scale(scale, sizes["D"])
     outputs = []
-    for start in range(0, sizes["T"], BLOCK):
-        stop = min(start + BLOCK, sizes["T"])
+    for start in range(0, sizes["T"], QUERY_BLOCK):
+        stop = min(start + QUERY_BLOCK, sizes["T"])
         outputs.append(_attend(q[:, start:stop].to(dtype), k, v, indices[:, start:stop], scale, sinks, dtype))
     return torch.cat(outputs, 1).to(v.dtype)
 

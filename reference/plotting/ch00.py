@@ -16,7 +16,7 @@ PARTS = {
 }
 
 # name, note, one letter per layer: L linear, F full softmax attention, S sparse softmax attention
-STACKS = [
+DRAWN_STACKS = [
     ("MiniMax-M1", "7 lightning : 1 softmax", "LLLLLLLF" * 10),
     ("Qwen3-Next", "3 Gated DeltaNet : 1 gated attention", "LLLF" * 12),
     ("Kimi Linear", "3 KDA : 1 MLA", "LLLF" * 6 + "LLF"),
@@ -65,7 +65,7 @@ def _box(ax: Axes, x: float, y: float, width: float, words: str, color: str) -> 
 def draw_stacks() -> Figure:
     """One square per layer, from the first layer (left) to the last, for the models of the cast."""
     fig, ax = plt.subplots(figsize=(6.4, 3.6))
-    for row, (name, note, layers) in enumerate(STACKS):
+    for row, (name, note, layers) in enumerate(DRAWN_STACKS):
         for i, kind in enumerate(layers):
             ax.add_patch(Rectangle((i + 0.08, -row), 0.84, 0.42, fc=LAYER_KINDS[kind][0], ec="none"))
         ax.text(0, 0.55 - row, f"{name}: {note}", va="bottom", fontsize=9)

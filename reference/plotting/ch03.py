@@ -28,19 +28,19 @@ COLUMNS = (
     "rate from the token,\none per head",
     "rate from the token,\none per channel",
 )
-WIDTH, HEIGHT, STEP_X, STEP_Y = 1.7, 0.95, 2.1, 1.6
+NODE_WIDTH, NODE_HEIGHT, STEP_X, STEP_Y = 1.7, 0.95, 2.1, 1.6
 
 
 def draw_family() -> Figure:
     """A grid: to the right the memory fades in finer ways, downward a write corrects instead of adding."""
     fig, ax = plt.subplots(figsize=(7.6, 3.5))
     for x, y, name, users, color in MEMBERS:
-        left, low = x * STEP_X - WIDTH / 2, y * STEP_Y - HEIGHT / 2
+        left, low = x * STEP_X - NODE_WIDTH / 2, y * STEP_Y - NODE_HEIGHT / 2
         ax.add_patch(
             FancyBboxPatch(
                 (left, low),
-                WIDTH,
-                HEIGHT,
+                NODE_WIDTH,
+                NODE_HEIGHT,
                 boxstyle="round,pad=0,rounding_size=0.08",
                 facecolor="white",
                 edgecolor=COLORS[color],
@@ -51,9 +51,9 @@ def draw_family() -> Figure:
         ax.text(x * STEP_X, y * STEP_Y + shift, name, ha="center", va="center", fontsize=8.5, weight="bold")
         ax.text(x * STEP_X, y * STEP_Y - 0.25, users, ha="center", va="center", fontsize=7.5)
     for (x0, y0), (x1, y1) in LINKS:
-        _arrow(ax, (x0 * STEP_X + WIDTH / 2, y0 * STEP_Y), (x1 * STEP_X - WIDTH / 2, y1 * STEP_Y))
+        _arrow(ax, (x0 * STEP_X + NODE_WIDTH / 2, y0 * STEP_Y), (x1 * STEP_X - NODE_WIDTH / 2, y1 * STEP_Y))
     for x in (0, 2, 3):
-        _arrow(ax, (x * STEP_X, STEP_Y - HEIGHT / 2), (x * STEP_X, HEIGHT / 2))
+        _arrow(ax, (x * STEP_X, STEP_Y - NODE_HEIGHT / 2), (x * STEP_X, NODE_HEIGHT / 2))
     for x, words in enumerate(COLUMNS):
         ax.text(x * STEP_X, STEP_Y + 0.95, words, ha="center", va="center", fontsize=8.5, color="#444444")
     for y, words in enumerate(("correct", "add")):

@@ -8,7 +8,7 @@ from matplotlib.patches import FancyBboxPatch
 from reference.plotting._style import COLORS
 
 # kind of box: (edge color, line style, face color)
-KINDS = {
+BOX_STYLES = {
     "weights": (COLORS["delta"], "-", "#E3F0F8"),  # a matrix product, or a convolution
     "plain": ("#666666", "-", "white"),  # per token, few weights or none
     "mixes": (COLORS["gated_delta"], "-", "#DDF2EA"),  # where tokens meet
@@ -148,7 +148,7 @@ def draw_delta_block() -> Figure:
 
 
 def _box(ax: Axes, x: float, y: float, words: str, width: float, kind: str, *, height: float = BOX_HEIGHT) -> None:
-    edge, style, face = KINDS[kind]
+    edge, style, face = BOX_STYLES[kind]
     corner, shape = (x - width / 2, y - height / 2), "round,pad=0,rounding_size=0.08"
     ax.add_patch(
         FancyBboxPatch(

@@ -16,11 +16,16 @@ from reference.distributed.world import World
 
 KEEP = 2  # the one before the last is there for the day the last is torn
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-ALONE = World()
+ONE_PROCESS = World()
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, about: dict, world: World = ALONE
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    about: dict,
+    world: World = ONE_PROCESS,
 ) -> Path:
     """Write folder/step_N and forget all but the last KEEP. A crash leaves at most a .part folder behind.
 

@@ -12,7 +12,7 @@ from reference.model.cache import new_cache
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(bench, "SIZES", {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48})
+    monkeypatch.setattr(bench, "MODEL_SIZES", {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48})
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
     monkeypatch.setattr(bench, "HEADS", heads)
     linear = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}

@@ -7,10 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from reference.ops import causal_conv, chunk_kda, recurrent_kda
-from reference.ops.conv import BLOCK
+from reference.ops.conv import CONV_BLOCK
 from tests.ops.helpers import random_inputs
 
-LENGTHS = [1, 2, 3, 4, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3]
+LENGTHS = [1, 2, 3, 4, CONV_BLOCK - 1, CONV_BLOCK, CONV_BLOCK + 1, 2 * CONV_BLOCK + 3]
 
 
 def plain(x, weight, bias, before, activation):
@@ -40,7 +40,7 @@ def test_values_and_gradients_are_those_of_conv1d(T, activation):
 @pytest.mark.parametrize("W", [1, 2, 7])
 @torch.no_grad()
 def test_other_widths(W):
-    x, weight, bias, before = arguments(BLOCK + 9, W)
+    x, weight, bias, before = arguments(CONV_BLOCK + 9, W)
     y, tail = causal_conv(x, weight, bias, initial_state=before, output_final_state=True)
     torch.testing.assert_close(y, plain(x, weight, bias, before, None))
     assert torch.equal(tail, torch.cat([before, x.mT], -1)[..., x.shape[1] :])
@@ -48,7 +48,7 @@ def test_other_widths(W):
 
 @torch.no_grad()
 def test_half_types_are_mixed_in_float32():
-    x, weight, bias, before = arguments(BLOCK + 1, dtype=torch.bfloat16)
+    x, weight, bias, before = arguments(CONV_BLOCK + 1, dtype=torch.bfloat16)
     y, _ = causal_conv(x, weight, bias, initial_state=before)
     wide = plain(*(z.float() for z in (x, weight, bias, before)), None)
     assert y.dtype == torch.bfloat16 and torch.equal(y, wide.to(torch.bfloat16))

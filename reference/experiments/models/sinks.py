@@ -48,8 +48,8 @@ VARIANTS = {
     "off_by_one": {"attention_sinks": True},
     "linear": {"layer_types": "linear_attention"},
 }
-WARM_UP, FIRST_QUERY = 100, 8
-FAST, FAST_STEPS, SPIKE = 0.05, 200, 0.5
+WARM_UP_STEPS, FIRST_QUERY = 100, 8
+FAST_LR, FAST_STEPS, SPIKE = 0.05, 200, 0.5
 
 
 class Setting(NamedTuple):
@@ -127,7 +127,7 @@ def train_variant(
             looks.append({"step": n} | measure_inside(model, setting))
         ids = setting.draw(setting.batch_size, rng).ids
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (n + 1) / WARM_UP)
+            group["lr"] = lr * min(1.0, (n + 1) / WARM_UP_STEPS)
         loss = F.cross_entropy(model(ids)[:, :-1].transpose(1, 2), ids[:, 1:])
         optimizer.zero_grad()
         loss.backward()
@@ -172,7 +172,7 @@ def count_spikes(losses: list[float]) -> int:
     """Steps after the warm-up whose loss is SPIKE above the lowest before, or not a number."""
     lowest, spikes = math.inf, 0
     for n, loss in enumerate(losses):
-        spikes += n >= WARM_UP and not loss < lowest + SPIKE
+        spikes += n >= WARM_UP_STEPS and not loss < lowest + SPIKE
         lowest = min(lowest, loss)
     return spikes
 
@@ -208,7 +208,7 @@ def run_variants(
                         write_bytes(weights / f"sinks_{task}_{variant}.safetensors", save(model.state_dict()))
                 if fast:
                     losses, _ = train_variant(
-                        build(setting, variant, seed), setting, seed, lr=FAST, steps=FAST_STEPS, bar=bar
+                        build(setting, variant, seed), setting, seed, lr=FAST_LR, steps=FAST_STEPS, bar=bar
                     )
                     row["spikes"] = count_spikes(losses)
                 for name, value in row.items():

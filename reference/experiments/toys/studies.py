@@ -36,20 +36,26 @@ def places(linear: str, softmax: str) -> dict[str, Stack]:
     return {name: Stack(layers) for name, layers in found.items()}
 
 
-ALONE = ("softmax", "softmax_nope", "gated_softmax", "sliding_window", "linear", "lightning", "gated_linear")
-ALONE = {name: Stack((name,)) for name in (*ALONE, "deltanet", "gated_deltanet", "gated_deltanet_neg", "kda")}
-TWICE = ("softmax", "gated_linear", "gated_deltanet", "deltanet_neg", "gated_deltanet_neg")
-TWICE = {name: Stack((name, name)) for name in TWICE}
-TWO = {
-    "softmax": ("softmax_nope", "softmax_nope"),
-    "delta": ("deltanet_neg", "deltanet_neg"),
-    "hybrid": ("softmax_nope", "deltanet_neg"),
-    "hybrid, delta first": ("deltanet_neg", "softmax_nope"),
-    "softmax with RoPE": ("softmax", "softmax"),
-    "hybrid, beta below 1": ("softmax_nope", "deltanet"),
+ONE_LAYER = {
+    name: Stack((name,))
+    for name in (
+        *("softmax", "softmax_nope", "gated_softmax", "sliding_window", "linear", "lightning", "gated_linear"),
+        *("deltanet", "gated_deltanet", "gated_deltanet_neg", "kda"),
+    )
 }
-TWO = {name: Stack(layers) for name, layers in TWO.items()}
-FEW = {name: ALONE[name] for name in ("softmax", "softmax_nope", "linear", "gated_linear", "gated_deltanet")}
+TWO_LAYERS = {
+    name: Stack((name, name))
+    for name in ("softmax", "gated_linear", "gated_deltanet", "deltanet_neg", "gated_deltanet_neg")
+}
+RECALL_AND_PARITY = {
+    "softmax": Stack(("softmax_nope", "softmax_nope")),
+    "delta": Stack(("deltanet_neg", "deltanet_neg")),
+    "hybrid": Stack(("softmax_nope", "deltanet_neg")),
+    "hybrid, delta first": Stack(("deltanet_neg", "softmax_nope")),
+    "softmax with RoPE": Stack(("softmax", "softmax")),
+    "hybrid, beta below 1": Stack(("softmax_nope", "deltanet")),
+}
+FIVE = {name: ONE_LAYER[name] for name in ("softmax", "softmax_nope", "linear", "gated_linear", "gated_deltanet")}
 BY_PARITY = {
     "all linear": Stack(("deltanet_neg",) * 2),
     "linear, softmax": Stack(("deltanet_neg", "softmax_nope")),
@@ -62,17 +68,21 @@ DEEP = ratios("gated_deltanet") | {
     "window 3:1": layers_of("sliding_window", "softmax", 8, 4),
 }
 HOPPING = ("3:1", "1:1", "all softmax", "all lightning", "lightning 7:1", "window 3:1")
-SIZES = {f"{name}, Dk {size}": Stack((name,), size) for name in ("linear", "gated_deltanet") for size in (4, 8, 16, 32)}
-SIZES |= {f"softmax_nope, Dk {size}": Stack(("softmax_nope",), size) for size in (4, 16)}
-RATES, FAST, SLOW = (1e-3, 3e-3, 1e-2), (3e-3, 1e-2), (1e-3, 3e-3)  # FAST: one layer, SLOW: several
+BY_KEY_DIM = {
+    f"{name}, Dk {size}": Stack((name,), size) for name in ("linear", "gated_deltanet") for size in (4, 8, 16, 32)
+}
+BY_KEY_DIM |= {f"softmax_nope, Dk {size}": Stack(("softmax_nope",), size) for size in (4, 16)}
+RATES = (1e-3, 3e-3, 1e-2)
+HIGH_RATES = (3e-3, 1e-2)  # of one layer
+LOW_RATES = (1e-3, 3e-3)  # of several
 QUICK = Recipe(800, lrs=(5e-3,))
-SHORT = QUICK._replace(steps=400, lrs=(3e-3,))  # of deep stacks: shows that it runs, not how it ends
+SHORT_RUN = QUICK._replace(steps=400, lrs=(3e-3,))  # of deep stacks: shows that it runs, not how it ends
 
 STUDIES = {
     "two_tasks": StudySetting(
         "recall and parity in one model: each pure stack fails one",
         tasks.two_tasks,
-        TWO,
+        RECALL_AND_PARITY,
         Recipe(3000, key_dim=8, lrs=RATES),
         ("softmax", "delta", "hybrid"),
         QUICK._replace(key_dim=8),
@@ -80,7 +90,7 @@ STUDIES = {
     "recall": StudySetting(
         "key-value pairs, more and more of them",
         tasks.recall,
-        ALONE,
+        ONE_LAYER,
         Recipe(1500, lrs=RATES),
         ("softmax", "softmax_nope", "linear", "gated_linear", "gated_deltanet"),
         QUICK,
@@ -88,15 +98,15 @@ STUDIES = {
     "state_size": StudySetting(
         "the same, with 4 to 32 key channels",
         tasks.recall,
-        SIZES,
-        Recipe(1000, lrs=FAST),
+        BY_KEY_DIM,
+        Recipe(1000, lrs=HIGH_RATES),
         ("linear, Dk 4", "linear, Dk 16", "gated_deltanet, Dk 4", "gated_deltanet, Dk 16"),
         QUICK,
     ),
     "overwrite": StudySetting(
         "keys rewritten again and again: the last value counts",
         tasks.overwrite,
-        ALONE,
+        ONE_LAYER,
         Recipe(1500, lrs=RATES),
         ("linear", "gated_deltanet", "softmax"),
         QUICK._replace(steps=2000),
@@ -104,7 +114,7 @@ STUDIES = {
     "stream": StudySetting(
         "a long stream over few keys: who clears the memory can go on",
         tasks.stream,
-        ALONE,
+        ONE_LAYER,
         Recipe(1500, key_dim=8, lrs=RATES),
         ("linear", "gated_deltanet", "softmax"),
         QUICK._replace(key_dim=8),
@@ -112,31 +122,31 @@ STUDIES = {
     "needle": StudySetting(
         "one pair among more and more distractors",
         tasks.needle,
-        FEW,
-        Recipe(800, lrs=FAST),
+        FIVE,
+        Recipe(800, lrs=HIGH_RATES),
         ("softmax", "linear", "gated_deltanet"),
         QUICK._replace(steps=1200),
     ),
     "copying": StudySetting(
         "marked tokens among noise, said again in order",
         tasks.copying,
-        FEW,
-        Recipe(800, lrs=FAST),
+        FIVE,
+        Recipe(800, lrs=HIGH_RATES),
         ("softmax", "linear", "gated_deltanet"),
         QUICK,
     ),
     "induction": StudySetting(
         "what followed the last time",
         tasks.induction,
-        FEW,
-        Recipe(800, lrs=FAST),
+        FIVE,
+        Recipe(800, lrs=HIGH_RATES),
         ("softmax", "linear", "gated_deltanet"),
         QUICK,
     ),
     "parity": StudySetting(
         "odd or even, at lengths beyond the trained",
         tasks.parity,
-        ALONE | {"deltanet_neg": Stack(("deltanet_neg",))},
+        ONE_LAYER | {"deltanet_neg": Stack(("deltanet_neg",))},
         Recipe(1500, batch_size=64, d_model=32, lrs=RATES),
         ("softmax", "gated_deltanet", "gated_deltanet_neg"),
         QUICK._replace(batch_size=64, d_model=32, lrs=(3e-3,)),
@@ -144,7 +154,7 @@ STUDIES = {
     "permutations_3": StudySetting(
         "products of permutations of 3 things",
         partial(tasks.permutations, 3, swaps=False),
-        TWICE,
+        TWO_LAYERS,
         Recipe(1200, lrs=RATES),
         ("softmax", "gated_deltanet_neg"),
         QUICK._replace(lrs=(3e-3,)),
@@ -152,7 +162,7 @@ STUDIES = {
     "permutations_5": StudySetting(
         "products of swaps of 5 things",
         partial(tasks.permutations, 5, swaps=True),
-        TWICE,
+        TWO_LAYERS,
         Recipe(1600, lrs=RATES),
         ("softmax", "gated_deltanet_neg"),
         QUICK._replace(lrs=(3e-3,)),
@@ -161,34 +171,34 @@ STUDIES = {
         "two_tasks with one softmax layer of four: where it stands",
         tasks.two_tasks,
         places("deltanet_neg", "softmax_nope"),
-        Recipe(800, key_dim=8, lrs=SLOW),
+        Recipe(800, key_dim=8, lrs=LOW_RATES),
         ("first", "last"),
-        SHORT._replace(key_dim=8),
+        SHORT_RUN._replace(key_dim=8),
     ),
     "ratios": StudySetting(
         "more pairs than four key channels have room for, by share of softmax layers",
         tasks.recall,
         ratios("gated_deltanet", "softmax_nope", depth=4)
         | {"3:1, softmax first": Stack(("softmax_nope", *("gated_deltanet",) * 3))},
-        Recipe(1200, key_dim=4, lrs=SLOW),
+        Recipe(1200, key_dim=4, lrs=LOW_RATES),
         ("all linear", "3:1", "all softmax"),
-        SHORT._replace(key_dim=4),
+        SHORT_RUN._replace(key_dim=4),
     ),
     "multi_hop": StudySetting(
         "follow one, two and three links, by share of softmax layers",
         tasks.multi_hop,
         {name: DEEP[name] for name in HOPPING},
-        Recipe(4000, key_dim=8, lrs=SLOW),
+        Recipe(4000, key_dim=8, lrs=LOW_RATES),
         ("all lightning", "3:1", "all softmax"),
-        SHORT._replace(key_dim=8, batch_size=16),
+        SHORT_RUN._replace(key_dim=8, batch_size=16),
     ),
     "multi_turn": StudySetting(
         "facts set, changed and asked over many turns, by share of softmax layers",
         tasks.multi_turn,
         DEEP,
-        Recipe(4000, key_dim=8, lrs=SLOW),
+        Recipe(4000, key_dim=8, lrs=LOW_RATES),
         ("all linear", "3:1", "all softmax"),
-        SHORT._replace(key_dim=8, batch_size=16),
+        SHORT_RUN._replace(key_dim=8, batch_size=16),
     ),
     "recall_by_parity": StudySetting(
         "which of two values to recall depends on the parity of the bits between",
@@ -196,6 +206,6 @@ STUDIES = {
         BY_PARITY,
         Recipe(2000, key_dim=8, lrs=(3e-3,)),
         ("all linear", "linear, softmax", "all softmax"),
-        SHORT._replace(key_dim=8),
+        SHORT_RUN._replace(key_dim=8),
     ),
 }

@@ -34,8 +34,8 @@ RULES = {
     "delta_beta_tenth": {"beta": 0.1},
     "delta_8_passes": {"beta": 1.0, "passes": 8},
 }
-FITTED = {"best": 0.0, "ridge": 0.1}
-MODELS = (*RULES, *FITTED)
+FITS = {"best": 0.0, "ridge": 0.1}
+WRITERS = (*RULES, *FITS)
 
 
 def write_pairs(rule: str, k: Tensor, v: Tensor, S: Tensor | None = None) -> Tensor:
@@ -132,7 +132,7 @@ def unique_keys(Dk: int, settings: dict, rng: torch.Generator) -> dict[str, dict
     k, codebook = unit_rows(draws, pairs[-1], Dk, rng=rng), _codebook(settings, rng)
     truth = _choose(draws, pairs[-1], settings["codebook"], rng)
     v = codebook.gather(1, truth[..., None].expand(-1, -1, settings["Dv"]))
-    found = {model: {"pairs": pairs, "accuracy": [], "error": []} for model in MODELS}
+    found = {model: {"pairs": pairs, "accuracy": [], "error": []} for model in WRITERS}
     for P in pairs:
         for model, entry in found.items():
             S = _memory(model, k[:, :P], v[:, :P])
@@ -145,7 +145,7 @@ def unique_keys(Dk: int, settings: dict, rng: torch.Generator) -> dict[str, dict
 def overwritten(pairs: int, settings: dict, rng: torch.Generator) -> dict[str, dict]:
     """model -> {"accuracy", "error", "stale"}, lists over settings["rewrites"]."""
     draws, Dk = settings["draws"], settings["Dk"]
-    found = {model: {"accuracy": [], "error": [], "stale": []} for model in MODELS}
+    found = {model: {"accuracy": [], "error": [], "stale": []} for model in WRITERS}
     for R in settings["rewrites"]:
         k, codebook = unit_rows(draws, pairs, Dk, rng=rng), _codebook(settings, rng)
         values = _choose(draws, pairs * R, settings["codebook"], rng).view(draws, R, pairs)
@@ -155,7 +155,7 @@ def overwritten(pairs: int, settings: dict, rng: torch.Generator) -> dict[str, d
         v = codebook.gather(1, written[..., None].expand(-1, -1, settings["Dv"]))
         last = codebook.gather(1, values[:, -1, :, None].expand(-1, -1, settings["Dv"]))
         for model, entry in found.items():
-            S = _memory(model, keys, v) if model in RULES else fit_pairs(k, last, FITTED[model])
+            S = _memory(model, keys, v) if model in RULES else fit_pairs(k, last, FITS[model])
             score = score_reads(S, k, codebook, values[:, -1], values[:, :-1].transpose(1, 2))
             for name, x in score._asdict().items():
                 entry[name].append(x)
@@ -165,7 +165,7 @@ def overwritten(pairs: int, settings: dict, rng: torch.Generator) -> dict[str, d
 def correlated(pairs: int, settings: dict, rng: torch.Generator) -> dict[str, dict]:
     """model -> {"accuracy", "error"}, lists over settings["cosines"]."""
     draws = settings["draws"]
-    found = {model: {"accuracy": [], "error": []} for model in MODELS}
+    found = {model: {"accuracy": [], "error": []} for model in WRITERS}
     for cosine in settings["cosines"]:
         k, codebook = correlated_keys(draws, pairs, settings["Dk"], cosine, rng), _codebook(settings, rng)
         truth = _choose(draws, pairs, settings["codebook"], rng)
@@ -178,7 +178,7 @@ def correlated(pairs: int, settings: dict, rng: torch.Generator) -> dict[str, di
 
 
 def _memory(model: str, k: Tensor, v: Tensor) -> Tensor:
-    return write_pairs(model, k, v) if model in RULES else fit_pairs(k, v, FITTED[model])
+    return write_pairs(model, k, v) if model in RULES else fit_pairs(k, v, FITS[model])
 
 
 def _codebook(settings: dict, rng: torch.Generator) -> Tensor:
@@ -192,7 +192,7 @@ def _choose(draws: int, n: int, among: int, rng: torch.Generator) -> Tensor:
 
 def measure_capacity(seed: int, settings: dict, bar: tqdm) -> dict:
     rng = torch.Generator().manual_seed(seed)
-    found: dict[str, dict] = {model: {"unique": {}, "correlated": {}, "overwrite": {}} for model in MODELS}
+    found: dict[str, dict] = {model: {"unique": {}, "correlated": {}, "overwrite": {}} for model in WRITERS}
     single = {m: how.get("beta") for m, how in RULES.items() if not how.keys() & {"g", "passes"}}
     theory: dict[str, dict] = {model: {} for model in (*single, "best")}
     for Dk in settings["Dks"]:
@@ -214,11 +214,11 @@ def measure_capacity(seed: int, settings: dict, bar: tqdm) -> dict:
 def capacity_table(record: dict) -> str:
     """Means over seeds: pairs held at 90%, at the cosines, after the rewrites."""
     config, summary = record["config"], record["summary"]
-    held = [[m, *(summary[m]["unique"][f"Dk_{D}"]["pairs_at_90"]["mean"] for D in config["Dks"])] for m in MODELS]
+    held = [[m, *(summary[m]["unique"][f"Dk_{D}"]["pairs_at_90"]["mean"] for D in config["Dks"])] for m in WRITERS]
     parts = ["pairs at 90% accuracy\n\n" + markdown_table(["rule", *(f"Dk {D}" for D in config["Dks"])], held)]
     for name, at, points in (("correlated", "cosine", config["cosines"]), ("overwrite", "writes", config["rewrites"])):
         for pairs in summary["hebb"][name]:
-            rows = [[m, *summary[m][name][pairs]["accuracy"]["mean"]] for m in MODELS]
+            rows = [[m, *summary[m][name][pairs]["accuracy"]["mean"]] for m in WRITERS]
             title = f"accuracy, {name} keys, {pairs.replace('_', ' ')}, Dk {config['Dk']}"
             parts.append(f"{title}\n\n" + markdown_table(["rule", *(f"{at} {x}" for x in points)], rows))
     return "\n\n".join(parts)

@@ -23,11 +23,11 @@ from reference.experiments.untrained.engine import Untrained, markdown_table, ru
 from reference.experiments.untrained.number_formats import FORMATS, store_
 from reference.ops import OPERATORS, chunk_delta_rule, chunk_gated_delta_rule, decode_step
 
-TASKS = {"parity": (1, 1), "S3_swaps": (3, 1), "S5_swaps": (5, 1), "S5_any": (5, 4)}  # n, writes per token
+GROUPS = {"parity": (1, 1), "S3_swaps": (3, 1), "S5_swaps": (5, 1), "S5_any": (5, 4)}  # n, writes per token
 BETAS = {"2": 2.0, "1_99": 1.99, "1_9": 1.9, "1_5": 1.5, "1": 1.0, "half": 0.5}
-DECAYS = {"nines_1": 0.9, "nines_2": 0.99, "nines_3": 0.999}
+CONSTRUCTION_DECAYS = {"nines_1": 0.9, "nines_2": 0.99, "nines_3": 0.999}
 DELTA_RULES = ("delta_rule", "gated_delta_rule", "kda")
-CASES = ("beta_2", "beta_2_keys_bfloat16", "beta_1_9")  # of a stored state
+BETA_CASES = ("beta_2", "beta_2_keys_bfloat16", "beta_1_9")  # of a stored state
 
 
 class Tracking(NamedTuple):
@@ -47,9 +47,9 @@ def draw_tracking(
 ) -> Tracking:
     """Random bits, or random swaps, behind the writes that make S = I. float32. beta is that of unit keys;
     integer_keys: k = e_i - e_j and beta / 2 instead, the same reflection without a square root. Raises ValueError."""
-    if task not in TASKS:
-        raise ValueError(f"task: expected one of {list(TASKS)}, got {task!r}")
-    n, writes = TASKS[task]
+    if task not in GROUPS:
+        raise ValueError(f"task: expected one of {list(GROUPS)}, got {task!r}")
+    n, writes = GROUPS[task]
     T, rows = n + tokens * writes, torch.arange(streams)
     eye, length = torch.eye(n), 1.0 if integer_keys else math.sqrt(2)
     first = eye.expand(streams, n, n)
@@ -124,7 +124,7 @@ def at_other_strengths(task: str, settings: dict, rng: torch.Generator) -> dict[
 
 def with_decay(task: str, settings: dict, rng: torch.Generator) -> dict[str, dict]:
     found = {}
-    for name, alpha in DECAYS.items():
+    for name, alpha in CONSTRUCTION_DECAYS.items():
         track = draw_tracking(task, settings["tokens"], settings["streams"], rng)
         g = torch.full_like(track.beta, math.log(alpha))
         right, _ = check_reads(chunk_gated_delta_rule(track.q, track.k, track.v, g, track.beta, scale=1.0)[0], track)
@@ -141,8 +141,11 @@ def stored_in(task: str, settings: dict, rng: torch.Generator) -> dict[str, dict
     weaker = torch.where(track.beta == 2, 1.9, track.beta)
     k = torch.stack([track.k, track.k.bfloat16().float(), track.k])[:, None].expand(-1, len(forms), *track.k.shape)
     beta = torch.stack([track.beta, track.beta, weaker])[:, None].expand(-1, len(forms), *track.beta.shape)
-    state, o = torch.zeros(len(CASES), len(forms), streams, n, n), torch.empty(T, len(CASES), len(forms), streams, n)
-    rows = (len(CASES) * len(forms), streams)
+    state, o = (
+        torch.zeros(len(BETA_CASES), len(forms), streams, n, n),
+        torch.empty(T, len(BETA_CASES), len(forms), streams, n),
+    )
+    rows = (len(BETA_CASES) * len(forms), streams)
     for t in range(T):
         q_t, v_t = (x[:, t, 0].expand(*rows, n) for x in (track.q, track.v))
         k_t, beta_t = k[:, :, :, t, 0].reshape(*rows, n), beta[:, :, :, t, 0].reshape(rows)
@@ -150,8 +153,8 @@ def stored_in(task: str, settings: dict, rng: torch.Generator) -> dict[str, dict
         for case in state:
             for form, S in zip(forms, case, strict=True):
                 store_(S, form, rng)
-    found: dict[str, dict] = {case: {} for case in CASES}
-    for c, case in enumerate(CASES):
+    found: dict[str, dict] = {case: {} for case in BETA_CASES}
+    for c, case in enumerate(BETA_CASES):
         for f, form in enumerate(forms):
             right, drift = check_reads(o[:, c, f].transpose(0, 1)[:, :, None], track)
             entry = {"accuracy": by_window(right, settings["windows"]), "first_wrong": first_wrong(right)}
@@ -161,7 +164,7 @@ def stored_in(task: str, settings: dict, rng: torch.Generator) -> dict[str, dict
 
 def measure_constructions(seed: int, settings: dict, bar: tqdm) -> dict:
     rng, found = torch.Generator().manual_seed(seed), {}
-    for task in TASKS:
+    for task in GROUPS:
         long = draw_tracking(task, settings["long_tokens"], settings["long_streams"], rng)
         found[task] = {"operators": through_operators(long)}
         if task != "parity":
@@ -186,13 +189,13 @@ def constructions_table(record: dict) -> str:
                 rows.append([task if kind == "operators" else f"{task}, integer keys", *cells])
     title = f"beta = 2: wrong answers / drift in {config['long_tokens']:,} tokens"
     parts = [f"{title}\n\n{markdown_table(['task', *names], rows)}"]
-    head = ["task", *BETAS, *(f"beta 2, decay {x}" for x in DECAYS.values())]
+    head = ["task", *BETAS, *(f"beta 2, decay {x}" for x in CONSTRUCTION_DECAYS.values())]
     rows = []
     for task, x in summary.items():
         entries = [*x["betas"].values(), *x["decays"].values()]
         rows.append([task, *(y["first_wrong"]["mean"] for y in entries)])
     parts.append(f"tokens before the first wrong answer, of {config['tokens']:,}\n\n{markdown_table(head, rows)}")
-    for case in CASES:
+    for case in BETA_CASES:
         forms = list(summary["parity"]["stored"][case])
         for what in ("first_wrong", "drift"):
             rows = [[task, *(x["stored"][case][f][what]["mean"] for f in forms)] for task, x in summary.items()]
@@ -212,7 +215,7 @@ CONSTRUCTIONS = Untrained(
     },
     {"tokens": 5000, "long_tokens": 10_000},
     measure_constructions,
-    lambda settings: 2 * len(TASKS),
+    lambda settings: 2 * len(GROUPS),
     constructions_table,
 )
 

@@ -16,7 +16,7 @@ FORMATS = {
     "int8_stochastic": 1,  # with int8_row's scale
 }
 LARGEST_FP8 = 448.0  # of e4m3: torch.finfo(torch.float8_e4m3fn).max
-TINY = 1e-30  # in place of a scale of 0
+SMALLEST_SCALE = 1e-30  # in place of a scale of 0
 
 
 def store_(S: Tensor, form: str, rng: torch.Generator | None = None) -> Tensor:
@@ -54,4 +54,4 @@ def store_(S: Tensor, form: str, rng: torch.Generator | None = None) -> Tensor:
 
 
 def _largest(S: Tensor) -> Tensor:
-    return S.abs().amax(-1, keepdim=True).clamp_(min=TINY)
+    return S.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST_SCALE)

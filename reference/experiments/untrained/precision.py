@@ -27,12 +27,12 @@ from reference.ops import decode_step, softmax_attention
 
 DECAYS = {"nines_1": 0.9, "nines_2": 0.99, "nines_3": 0.999, "nines_4": 0.9999}  # a dot would cut a path in two
 ADDITIVE = ("linear", *(f"lightning_{name}" for name in DECAYS))
-DELTA = ("deltanet", "gated_deltanet_nines_3", "gated_deltanet", "kda")
-SOFTMAX = {"softmax_flat": None, "softmax_sharp": 20.0}  # factor of the scores: Dk**-0.5, and one that finds a key
+DELTA_STATES = ("deltanet", "gated_deltanet_nines_3", "gated_deltanet", "kda")
+SCORE_SCALES = {"softmax_flat": None, "softmax_sharp": 20.0}  # factor of the scores: Dk**-0.5, and one that finds a key
 CACHED = ("float32", "bfloat16", "fp8", "fp8_row", "int8_row")  # a row is one token's key or value of one head
 DATA = ("fresh", "drifting", "rewritten", "seldom")
 REWRITTEN, SELDOM, RECENT = 8, 16, 32
-BLOCK = 500  # tokens whose inputs are laid out at a time
+BLOCK_TOKENS = 500  # tokens whose inputs are laid out at a time
 
 
 class KeyStream(NamedTuple):
@@ -66,15 +66,15 @@ def draw_stream(kind: str, T: int, heads: int, D: int, rng: torch.Generator) -> 
 
 
 def log_decays(heads: int, D: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(of ADDITIVE [models, H], fixed; of DELTA [BLOCK, models, H, D], drawn anew for each block of tokens).
+    """(of ADDITIVE [models, H], fixed; of DELTA_STATES [BLOCK_TOKENS, models, H, D], drawn anew for each block).
 
     gated_deltanet: -g log-uniform in (1e-4, 1e-1) per token and head; kda: per token and channel.
     """
     additive = torch.tensor([0.0, *(math.log(x) for x in DECAYS.values())])[:, None].expand(-1, heads)
-    delta = torch.zeros(BLOCK, len(DELTA), heads, D)
-    delta[:, DELTA.index("gated_deltanet_nines_3")] = math.log(DECAYS["nines_3"])
+    delta = torch.zeros(BLOCK_TOKENS, len(DELTA_STATES), heads, D)
+    delta[:, DELTA_STATES.index("gated_deltanet_nines_3")] = math.log(DECAYS["nines_3"])
     for name, channels in (("gated_deltanet", 1), ("kda", D)):
-        delta[:, DELTA.index(name)] = -(10 ** (3 * torch.rand(BLOCK, heads, channels, generator=rng) - 4))
+        delta[:, DELTA_STATES.index(name)] = -(10 ** (3 * torch.rand(BLOCK_TOKENS, heads, channels, generator=rng) - 4))
     return additive, delta
 
 
@@ -144,12 +144,12 @@ def _ratio(x: Tensor, y: Tensor) -> float:
 
 def cache_errors(stream: KeyStream, positions: list[int]) -> dict[str, dict[str, dict[str, list[float]]]]:
     """Softmax attention over keys and values that were rounded when written: as States.errors, without "state"."""
-    found: dict[str, dict] = {model: {} for model in SOFTMAX}
+    found: dict[str, dict] = {model: {} for model in SCORE_SCALES}
     for form in ("float64", *CACHED):
         k, v = (stream.k.double(), stream.v.double())
         if form != "float64":
             k, v = (store_(x.clone(), form).double() for x in (stream.k, stream.v))
-        for model, scale in SOFTMAX.items():
+        for model, scale in SCORE_SCALES.items():
             entry: dict[str, list[float]] = {"miss": []} if form == "float64" else {"read": [], "miss": []}
             for t in positions:
                 q, last = recent_writes(stream, t)
@@ -183,12 +183,12 @@ def measure_precision(seed: int, settings: dict, bar: tqdm) -> dict:
     found: dict[str, dict] = {}
     for kind in settings["data"]:
         stream = draw_stream(kind, positions[-1], heads, D, rng)
-        groups = [States(ADDITIVE, forms, heads, D, rng), States(DELTA, forms, heads, D, rng)]
+        groups = [States(ADDITIVE, forms, heads, D, rng), States(DELTA_STATES, forms, heads, D, rng)]
         for t in range(positions[-1]):
-            if t % BLOCK == 0:
+            if t % BLOCK_TOKENS == 0:
                 additive, delta = log_decays(heads, D, rng)
             betas = (None, stream.beta[t])
-            for states, g, beta in zip(groups, (additive, delta[t % BLOCK]), betas, strict=True):
+            for states, g, beta in zip(groups, (additive, delta[t % BLOCK_TOKENS]), betas, strict=True):
                 states.write(stream.k[t], stream.v[t], g, beta)
                 states.write_exact(stream.k[t], stream.v[t], g, beta)
             if t + 1 in positions:
@@ -212,7 +212,7 @@ def precision_table(record: dict) -> str:
     parts = []
     for kind in record["config"]["data"]:
         rows = []
-        for model in (*ADDITIVE, *DELTA, *SOFTMAX):
+        for model in (*ADDITIVE, *DELTA_STATES, *SCORE_SCALES):
             by_form = record["summary"][model][kind]
             rows.append([model, *(by_form[f]["read"]["mean"][-1] if f in by_form else "" for f in FORMATS)])
         parts.append(f"{kind}: error of reads after {at} tokens\n\n{markdown_table(['rule', *FORMATS], rows)}")
