@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from reference.arguments import NotANumber
 from reference.distributed.world import World, share_model, whole
 from reference.files import write_bytes, write_text
 from reference.layers.mlp import MixtureOfExperts, load_balancing_loss
@@ -123,9 +124,7 @@ def train_step(
         try:
             with torch.autocast(world.device.partition(":")[0], torch.bfloat16, enabled=dtype == "bfloat16"):
                 objective, loss = batch_loss(call, batch, config, world)
-        except ValueError as error:  # the operators refuse NaN
-            if "got NaN" not in str(error):
-                raise
+        except NotANumber as error:  # the operators refuse it before the loss is reached
             raise Diverged(_diagnosis(call, step, math.nan, math.nan)) from error
         (objective / accumulate).backward()
         total, tokens = total + loss.cpu() / accumulate, tokens + batch.ids.numel() * world.size

@@ -1,6 +1,6 @@
 """Every chapter's checks accept right answers and name what is wrong with wrong ones.
 
-A chapter's cases are in chNN.py beside this file: RIGHT {number: answer}, WRONG [(number, answer, part of the verdict)].
+A chapter's cases are in chNN.py beside this file: RIGHT {number: answer}, WRONG [(number, answer, words that it gets)].
 """
 
 from importlib import import_module
