@@ -1,16 +1,14 @@
 """Tensors that are not one to one with ours: experts apart or folded, projections split, fused, interleaved."""
 
-from reference.checkpoints.family import Layer, Layout, Pieces, RowCount
+from reference.checkpoints.family import BlockTensors, Layout, Pieces, ShapeInFile, TensorPlan
 from reference.model.config import HybridConfig
 
 
 def separate_experts(gate: str, up: str, down: str, where: str = "mlp.experts.") -> Layout:
     """One tensor per expert and matrix in the file; ours are stacked, gate above up."""
 
-    def layout(layer: Layer, config: HybridConfig, rows: RowCount) -> dict[str, Pieces]:
-        if "mlp.gate_up_proj" not in layer:
-            return {}
-        both, back, found = layer.pop("mlp.gate_up_proj"), layer.pop("mlp.down_proj"), {}
+    def plan(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+        both, back, found = block["mlp.gate_up_proj"], block["mlp.down_proj"], {}
         width = back.shape[-1]
         for expert in range(len(both)):
             found[f"{where}{expert}.{gate}.weight"] = Pieces((both[expert, :width],))
@@ -18,44 +16,44 @@ def separate_experts(gate: str, up: str, down: str, where: str = "mlp.experts.")
             found[f"{where}{expert}.{down}.weight"] = Pieces((back[expert],))
         return found
 
-    return layout
+    return Layout(("mlp.gate_up_proj", "mlp.down_proj"), plan)
 
 
-def alternating_experts(layer: Layer, config: HybridConfig, rows: RowCount) -> dict[str, Pieces]:
-    """gpt-oss: all experts in one tensor, transposed, with a column of gate beside each column of up."""
-    if "mlp.gate_up_proj" not in layer:
-        return {}
-    both, back = layer.pop("mlp.gate_up_proj"), layer.pop("mlp.down_proj")  # [E, 2 I, D], [E, D, I]
-    experts, width, model = back.shape[0], back.shape[2], back.shape[1]
+def _alternating(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+    both, back = block["mlp.gate_up_proj"], block["mlp.down_proj"]  # [E, 2 I, D], [E, D, I]
+    experts, model, width = back.shape
     columns = both.unflatten(1, (2, width)).permute(0, 3, 2, 1)  # [E, D, I, 2]
-    bias = layer.pop("mlp.gate_up_bias").unflatten(1, (2, width)).mT  # [E, I, 2]
+    bias = block["mlp.gate_up_bias"].unflatten(1, (2, width)).mT  # [E, I, 2]
     return {
         "mlp.experts.gate_up_proj": Pieces((columns,), shape=(experts, model, 2 * width)),
         "mlp.experts.gate_up_proj_bias": Pieces((bias,), shape=(experts, 2 * width)),
         "mlp.experts.down_proj": Pieces((back.mT,)),
-        "mlp.experts.down_proj_bias": Pieces((layer.pop("mlp.down_bias"),)),
+        "mlp.experts.down_proj_bias": Pieces((block["mlp.down_bias"],)),
     }
 
 
-def interleaved_by_key_head(layer: Layer, config: HybridConfig, rows: RowCount) -> dict[str, Pieces]:
-    """Qwen3-Next: the rows of q, k, v and z of one key head follow one another, then the next head's; b and a alike.
+# gpt-oss: all experts in one tensor, transposed, with a column of gate beside each column of up.
+ALTERNATING_EXPERTS = Layout(("mlp.gate_up_proj", "mlp.down_proj", "mlp.gate_up_bias", "mlp.down_bias"), _alternating)
 
-    A key head has HV / H value heads. Reading the rows as q of all heads, k of all heads, ... gives a model that
-    runs and is wrong: https://github.com/ggml-org/llama.cpp/pull/18683
-    """
-    if "mixer.in_proj_qkv.weight" not in layer:
-        return {}
+
+def _interleaved(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
     heads, per_key = config.linear_num_key_heads, config.linear_num_value_heads // config.linear_num_key_heads
     keys, values = heads * config.linear_key_head_dim, config.linear_num_value_heads * config.linear_value_head_dim
-    qkv, z = layer.pop("mixer.in_proj_qkv.weight"), layer.pop("mixer.in_proj_z.weight")
-    rows = (*qkv.split([keys, keys, values]), z)
-    qkvz = tuple(x.unflatten(0, (heads, -1)) for x in rows)  # [H, rows of one key head, D]
-    ba = tuple(layer.pop(f"mixer.in_proj_{x}.weight").unflatten(0, (heads, per_key)) for x in "ba")
+    q, k, v = block["mixer.in_proj_qkv.weight"].split([keys, keys, values])
+    z, b, a = (block[f"mixer.in_proj_{x}.weight"] for x in "zba")
+    qkvz = tuple(x.unflatten(0, (heads, -1)) for x in (q, k, v, z))  # [H, rows of one key head, D]
+    ba = tuple(x.unflatten(0, (heads, per_key)) for x in (b, a))
     width = config.hidden_size
     return {
         "linear_attn.in_proj_qkvz.weight": Pieces(qkvz, 1, (2 * (keys + values), width)),
         "linear_attn.in_proj_ba.weight": Pieces(ba, 1, (2 * config.linear_num_value_heads, width)),
     }
+
+
+# Qwen3-Next: the rows of q, k, v and z of one key head follow one another, then the next head's; b and a alike.
+# A key head has HV / H value heads. Reading the rows as q of all heads, k of all heads, ... gives a model that
+# runs and is wrong: https://github.com/ggml-org/llama.cpp/pull/18683
+INTERLEAVED_BY_KEY_HEAD = Layout(tuple(f"mixer.in_proj_{x}.weight" for x in ("qkv", "z", "b", "a")), _interleaved)
 
 
 def apart(ours: str, *theirs: str, anywhere: bool = False) -> Layout:
@@ -65,18 +63,16 @@ def apart(ours: str, *theirs: str, anywhere: bool = False) -> Layout:
     parts, whatever the widths of keys and values; joined again they are right.
     """
 
-    def layout(layer: Layer, config: HybridConfig, rows: RowCount) -> dict[str, Pieces]:
-        if ours not in layer:
-            return {}
-        whole = layer.pop(ours)
+    def plan(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+        whole = block[ours]
         if "kda" in config.layer_types:
             sizes = [config.linear_num_value_heads * config.linear_key_head_dim] * 3
         else:
             keys = config.linear_num_key_heads * config.linear_key_head_dim
             sizes = [keys, keys, config.linear_num_value_heads * config.linear_value_head_dim]
-        there = [rows(name) for name in theirs]
-        if anywhere and None not in there and sum(there) == whole.shape[0]:
-            sizes = there
+        in_file = [shape_in_file(name) for name in theirs]
+        if anywhere and all(in_file) and sum(shape[0] for shape in in_file) == whole.shape[0]:
+            sizes = [shape[0] for shape in in_file]
         return {name: Pieces((part,)) for name, part in zip(theirs, whole.split(sizes), strict=True)}
 
-    return layout
+    return Layout((ours,), plan)

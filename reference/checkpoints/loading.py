@@ -11,6 +11,7 @@ from reference.checkpoints.family import Family, Pieces
 from reference.checkpoints.files import DTYPES, Header, differing_rows, read_headers, read_tensors
 from reference.checkpoints.given import Given, read_json
 from reference.checkpoints.hub import find_folder
+from reference.checkpoints.translate import config_from_json, one_spelling, tensor_plan
 from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
@@ -34,7 +35,7 @@ def read_config(folder: Path, ignore_fields: tuple[str, ...] = ()) -> tuple[Fami
         if not isinstance(inner, dict) or inner.get("model_type", kind) not in (kind, BY_TYPE[kind].name):
             raise ValueError(f"{path}: text_config: expected an object of model_type {BY_TYPE[kind].name!r}")
         values = {"tie_word_embeddings": values.get("tie_word_embeddings", False)} | inner
-    return BY_TYPE[kind], BY_TYPE[kind].to_config(Given(dict(values), path, ignore_fields))
+    return BY_TYPE[kind], config_from_json(BY_TYPE[kind], Given(dict(values), path, ignore_fields))
 
 
 def load_pretrained(
@@ -82,10 +83,10 @@ def match(family: Family, model: HybridLM, headers: dict[str, Header], folder: P
     prefix = _prefix(family, headers)
     with torch.no_grad():
         wanted = _plan(family, model, headers)
-    there = {family.spelled(name): name for name in headers}
+    there = {one_spelling(family, name): name for name in headers}
     names, known = {}, set()
     for name, pieces in wanted.items():
-        theirs = there.get(family.spelled(name))
+        theirs = there.get(one_spelling(family, name))
         if theirs is None:
             raise ValueError(f"{folder}: {name} is missing; {family.name} has it, of shape {pieces.file_shape}")
         if headers[theirs].shape != pieces.file_shape:
@@ -140,7 +141,7 @@ def fill(pieces: Pieces, tensor: Tensor) -> None:
 
 
 def _plan(family: Family, model: HybridLM, headers: dict[str, Header]) -> dict[str, Pieces]:
-    return family.tensors(model, _prefix(family, headers), {name: x.shape for name, x in headers.items()})
+    return tensor_plan(family, model, _prefix(family, headers), {name: x.shape for name, x in headers.items()})
 
 
 def _prefix(family: Family, headers: dict[str, Header]) -> str:

@@ -12,11 +12,14 @@ from reference.arguments import check_positive_int
 from reference.checkpoints.families import BY_TYPE, FAMILIES
 from reference.checkpoints.family import Family, Pieces
 from reference.checkpoints.files import INDEX, SINGLE
+from reference.checkpoints.translate import config_to_json, tensor_plan
 from reference.files import write_text
 from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
 SHARD = 5 * 10**9
+# The first that can say a config is taken: Qwen3-Next can say a dense model, too, as an exception in every layer.
+DENSE_FIRST = sorted(FAMILIES, key=lambda family: "num_experts" in family.fields)
 
 
 def save_pretrained(
@@ -27,7 +30,7 @@ def save_pretrained(
     max_shard_bytes: int = SHARD,
     overwrite: bool = False,
 ) -> Path:
-    """Write config.json and safetensors, under the names and in the layout of the first family that can say the
+    """Write config.json and safetensors, under the names and in the layout of a family that can say the
     model's config, or of `family` (a model_type). Returns the folder.
 
     Files are written beside and renamed, config.json last. Raises ValueError, before any file is touched: no family
@@ -42,7 +45,7 @@ def save_pretrained(
         raise ValueError(f"{folder}: holds {old[0].name} already; give another folder, or overwrite=True")
     theirs["dtype"] = str(model.embed_tokens.weight.dtype).removeprefix("torch.")
     with torch.no_grad():
-        plan = chosen.tensors(model, chosen.prefixes[0])
+        plan = tensor_plan(chosen, model, chosen.prefixes[0])
         shards = _shards(plan, max_shard_bytes)
         folder.mkdir(parents=True, exist_ok=True)
         files = [SINGLE]
@@ -69,9 +72,9 @@ def choose_family(config: HybridConfig, name: str | None = None) -> tuple[Family
     if name is not None and name not in BY_TYPE:
         raise ValueError(f"family: expected one of {sorted(f.name for f in FAMILIES)}, got {name!r}")
     reasons = []
-    for family in FAMILIES if name is None else (BY_TYPE[name],):
+    for family in DENSE_FIRST if name is None else (BY_TYPE[name],):
         try:
-            return family, family.to_json(config)
+            return family, config_to_json(family, config)
         except ValueError as error:
             reasons.append(str(error))
     raise ValueError("model: no family that transformers reads has this config: " + "; ".join(reasons))

@@ -87,12 +87,13 @@ def new_family(answer: object) -> str:
 
     from reference.checkpoints.family import Family
     from reference.checkpoints.given import Given
+    from reference.checkpoints.translate import config_from_json, tensor_plan
     from reference.model.hybrid import HybridLM
 
     if not isinstance(answer, Family):
         raise Wrong(f"Expected a Family, got {type(answer).__name__}.")
     for fields, window in ((MISTRAL | {"sliding_window": 8}, 8), (MISTRAL, 4096)):
-        config = answer.to_config(Given(dict(fields), "config.json"))
+        config = config_from_json(answer, Given(dict(fields), "config.json"))
         if set(config.layer_types) != {"sliding_attention"}:
             raise Wrong(f"Every layer has a window; yours are {config.layer_types}.")
         if config.sliding_window != window:
@@ -102,7 +103,7 @@ def new_family(answer: object) -> str:
     with torch.device("meta"):
         model = HybridLM(config)
     with torch.no_grad():
-        names = answer.tensors(model, "model.")
+        names = tensor_plan(answer, model, "model.")
     if "model.layers.2.self_attn.q_proj.weight" not in names or len(names) != 3 * 9 + 3:
         raise Wrong(f"The tensors' names aren't Mistral's; one of yours is {sorted(names)[-1]}.")
     return "A dozen lines: that is how far the families are apart."

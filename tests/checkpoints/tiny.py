@@ -4,7 +4,9 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from reference.checkpoints.tiny import TINY, TINY_DELTA, TINY_VOCAB, tiny_fields
+from reference.checkpoints.families import FAMILIES
+from reference.checkpoints.families.qwen3_next import TINY_DELTA
+from reference.checkpoints.tiny import TINY, TINY_VOCAB, tiny_fields
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -18,9 +20,8 @@ FACTORS = {
     for end, value in (("alpha", alpha), ("beta", 0.75))
 }
 
-# name of the variant: (model_type, fields)
-VARIANTS = {
-    "llama": ("llama", {}),
+# name of the variant: (model_type, fields); each family as it is, and what has a code path of its own
+VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
     "llama, odd heads, biases, tied": (
         "llama",
         {
@@ -31,9 +32,7 @@ VARIANTS = {
             "tie_word_embeddings": True,
         },
     ),
-    "qwen3": ("qwen3", {}),
     "qwen3, windows": ("qwen3", {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 2}),
-    "qwen3_next": ("qwen3_next", {}),
     "qwen3_next, equal heads, some dense, odd sizes": (
         "qwen3_next",
         MOE
@@ -50,12 +49,10 @@ VARIANTS = {
             "attention_bias": True,
         },
     ),
-    "qwen3_5_text": ("qwen3_5_text", {}),
     "qwen3_5_text, three values to a key, tied": (
         "qwen3_5_text",
         DELTA | {"linear_num_value_heads": 6, "tie_word_embeddings": True, "full_attention_interval": 2},
     ),
-    "kimi_linear": ("kimi_linear", {}),
     "kimi_linear, query latent, two shared": (
         "kimi_linear",
         {
@@ -67,7 +64,6 @@ VARIANTS = {
             "v_head_dim": 19,
         },
     ),
-    "minimax": ("minimax", {}),
     "minimax, 7:1, scaled": (
         "minimax",
         FACTORS
@@ -78,12 +74,10 @@ VARIANTS = {
             "head_dim": 18,
         },
     ),
-    "minimax_m2": ("minimax_m2", {}),
     "minimax_m2, half turned": (
         "minimax_m2",
         {"num_local_experts": 8, "num_experts_per_tok": 3, "rotary_dim": 10, "head_dim": 20, "num_attention_heads": 6},
     ),
-    "deepseek_v32": ("deepseek_v32", {}),
     "deepseek_v32, yarn, two shared, no groups": (
         "deepseek_v32",
         {
@@ -96,7 +90,6 @@ VARIANTS = {
         },
     ),
     "deepseek_v32, all read": ("deepseek_v32", {"index_topk": 64}),
-    "gpt_oss": ("gpt_oss", {}),
     "gpt_oss, yarn, clamped": (
         "gpt_oss",
         {
@@ -107,7 +100,6 @@ VARIANTS = {
             "rope_parameters": YARN | {"truncate": False},
         },
     ),
-    "olmo_hybrid": ("olmo_hybrid", {}),
     "olmo_hybrid, no positions, beta below 1": (
         "olmo_hybrid",
         DELTA | {"linear_allow_neg_eigval": False, "rope_parameters": {"rope_type": "default", "rope_theta": None}},

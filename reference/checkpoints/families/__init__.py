@@ -1,4 +1,9 @@
-"""One file per family: a table of how its checkpoints differ. To add one, write its file and name it here."""
+"""One file per family: its table, the model that was published, and the smallest one that has all its parts.
+
+To add a family, write its file (llama.py is the shortest, `family.py` says what each entry means) and name it here.
+Tests, README and appendix take it from FAMILIES; `python -m reference families` and `... families --tensors` print
+their tables anew.
+"""
 
 from reference.checkpoints.families.deepseek_v32 import DEEPSEEK_V32
 from reference.checkpoints.families.gpt_oss import GPT_OSS
@@ -11,12 +16,12 @@ from reference.checkpoints.families.qwen3 import QWEN3
 from reference.checkpoints.families.qwen3_5 import QWEN3_5
 from reference.checkpoints.families.qwen3_next import QWEN3_NEXT
 
-# In the order in which `save_pretrained` tries them: the first that can say a model's config is taken.
+# In the order of the book's tables.
 FAMILIES = (
     LLAMA,
     QWEN3,
-    QWEN3_5,
     QWEN3_NEXT,
+    QWEN3_5,
     KIMI_LINEAR,
     MINIMAX,
     MINIMAX_M2,

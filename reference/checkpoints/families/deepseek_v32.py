@@ -1,9 +1,17 @@
 """DeepSeek V3.2: latent attention behind a lightning indexer in every layer, grouped experts, the first MLPs dense."""
 
-from reference.checkpoints.family import TRUNK, Family, Field, same
+from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import separate_experts
 from reference.model.config import HybridConfig
+
+TINY_LATENT = {
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 12,
+    "v_head_dim": 20,
+    "num_key_value_heads": 4,
+}
 
 
 def first_are_dense(given: Given, ours: dict, default: int) -> None:
@@ -31,6 +39,43 @@ def _write(config: HybridConfig, theirs: dict) -> None:
 DEEPSEEK_V32 = Family(
     name="deepseek_v32",
     architecture="DeepseekV32ForCausalLM",
+    published=Published(
+        model="deepseek-ai/DeepSeek-V3.2",
+        year=2025,
+        licence="MIT",
+        after="DeepSeek V4: compressed keys, sparse and dense",
+        billions=671,
+        fields={
+            "vocab_size": 129280,
+            "hidden_size": 7168,
+            "intermediate_size": 18432,
+            "num_hidden_layers": 61,
+            "num_attention_heads": 128,
+            "max_position_embeddings": 163840,
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "beta_fast": 32,
+                "beta_slow": 1,
+                "original_max_position_embeddings": 4096,
+                "factor": 40,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+            },
+        },
+    ),
+    tiny=TINY_LATENT
+    | {
+        "moe_intermediate_size": 24,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 2,
+        "n_group": 4,
+        "topk_group": 2,
+        "q_lora_rank": 32,
+        "index_topk": 8,
+        "index_n_heads": 16,  # with few heads the ReLU leaves many scores at 0, and top-k breaks ties as it likes
+        "index_head_dim": 16,
+        "first_k_dense_replace": 1,
+    },
     fields={name: entry for name, entry in TRUNK.items() if name != "head_dim"}
     | {"num_experts": Field("n_routed_experts", 256)}
     | same(

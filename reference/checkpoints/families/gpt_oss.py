@@ -1,8 +1,8 @@
 """gpt-oss: a sink logit per head, every second layer windowed, biases, experts with a clamped SwiGLU."""
 
-from reference.checkpoints.family import TRUNK, Family, Field, same
+from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
-from reference.checkpoints.layouts import alternating_experts
+from reference.checkpoints.layouts import ALTERNATING_EXPERTS
 
 
 def _read(given: Given, ours: dict) -> None:
@@ -12,6 +12,32 @@ def _read(given: Given, ours: dict) -> None:
 GPT_OSS = Family(
     name="gpt_oss",
     architecture="GptOssForCausalLM",
+    published=Published(
+        model="openai/gpt-oss-20b",
+        year=2025,
+        licence="Apache-2.0",
+        after="outside the story of this book",
+        billions=20.9,
+        fields={
+            "vocab_size": 201088,
+            "hidden_size": 2880,
+            "intermediate_size": 2880,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "num_local_experts": 32,
+            "max_position_embeddings": 131072,
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "beta_fast": 32,
+                "beta_slow": 1,
+                "original_max_position_embeddings": 4096,
+                "factor": 32.0,
+                "truncate": False,
+            },
+        },
+    ),
+    tiny={"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8},
     fields=TRUNK
     | {"num_experts": Field("num_local_experts", 128), "rms_norm_eps": Field("rms_norm_eps", 1e-5)}
     | same(
@@ -28,6 +54,6 @@ GPT_OSS = Family(
     default_layers=lambda n, given: [("sliding_attention", "full_attention")[layer % 2] for layer in range(n)],
     default_theta=150_000.0,
     names=(("mlp.gate.", "mlp.router."),),
-    layouts=(alternating_experts,),
+    layouts=(ALTERNATING_EXPERTS,),
     read=_read,
 )

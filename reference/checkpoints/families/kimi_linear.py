@@ -1,7 +1,7 @@
 """Kimi Linear: KDA and latent attention without positions 3:1, experts chosen by sigmoid, the first MLP dense."""
 
-from reference.checkpoints.families.deepseek_v32 import first_are_dense
-from reference.checkpoints.family import TRUNK, Family, Field, same
+from reference.checkpoints.families.deepseek_v32 import TINY_LATENT, first_are_dense
+from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import apart, separate_experts
 from reference.model.config import HybridConfig
@@ -47,6 +47,32 @@ def _write(config: HybridConfig, theirs: dict) -> None:
 KIMI_LINEAR = Family(
     name="kimi_linear",
     architecture="KimiLinearForCausalLM",
+    published=Published(
+        model="moonshotai/Kimi-Linear-48B-A3B-Instruct",
+        year=2025,
+        licence="MIT",
+        after="Kimi K3: decay bounded from below, gated MLA",
+        billions=48,
+        fields={
+            "vocab_size": 163840,
+            "hidden_size": 2304,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 27,
+            "num_attention_heads": 32,
+            "linear_attn_config": {"full_attn_layers": [4, 8, 12, 16, 20, 24, 27]},
+        },
+    ),
+    tiny=TINY_LATENT
+    | {
+        "num_hidden_layers": 5,  # with fewer, none is full
+        "moe_intermediate_size": 24,
+        "num_experts": 8,
+        "num_experts_per_token": 2,
+        "linear_head_dim": 12,
+        "linear_num_heads": 3,
+        "num_expert_group": 2,
+        "topk_group": 1,
+    },
     fields={name: entry for name, entry in TRUNK.items() if name != "head_dim"}
     | {
         "max_position_embeddings": Field("model_max_length", 1_048_576),

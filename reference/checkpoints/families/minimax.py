@@ -1,6 +1,6 @@
 """MiniMax-Text-01 and M1: lightning attention and softmax, 7:1 as published; residuals of normed inputs, scaled."""
 
-from reference.checkpoints.family import TRUNK, Family, Field, same
+from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import separate_experts
 from reference.model.config import HybridConfig
@@ -45,6 +45,31 @@ MINIMAX = Family(
     name="minimax",
     architecture="MiniMaxForCausalLM",
     also=("MiniMaxText01", "minimax_text_01", "MiniMaxM1", "minimax_m1"),
+    published=Published(
+        model="MiniMaxAI/MiniMax-Text-01-hf",
+        year=2025,
+        licence="MiniMax Model License",
+        after="MiniMax-M1 reasons with it; M2 went back to full attention",
+        billions=456,
+        fields={
+            "vocab_size": 200064,
+            "hidden_size": 6144,
+            "intermediate_size": 9216,
+            "num_hidden_layers": 80,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "num_local_experts": 32,
+            "max_position_embeddings": 10240000,
+            "rope_theta": 10000000,
+            "rotary_dim": 64,
+            "layer_types": (["linear_attention"] * 7 + ["full_attention"]) * 10,
+            "full_attn_alpha_factor": 3.5565588200778455,
+            "linear_attn_alpha_factor": 3.5565588200778455,
+            "mlp_alpha_factor": 3.5565588200778455,
+        },
+    ),
+    tiny={"num_local_experts": 4},
     fields=TRUNK
     | {"num_experts": Field("num_local_experts", 8), "rms_norm_eps": Field("rms_norm_eps", 1e-5)}
     | same(num_experts_per_tok=2, **dict.fromkeys(OLDER, 1.0)),

@@ -1,6 +1,6 @@
 """MiniMax-M2: full attention again; a norm over all heads of q and of k, half of each head turned, sigmoid router."""
 
-from reference.checkpoints.family import TRUNK, Family, Field, same
+from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import separate_experts
 
@@ -16,6 +16,24 @@ def _read(given: Given, ours: dict) -> None:
 MINIMAX_M2 = Family(
     name="minimax_m2",
     architecture="MiniMaxM2ForCausalLM",
+    published=Published(
+        model="MiniMaxAI/MiniMax-M2",
+        year=2025,
+        licence="MIT",
+        after="MiniMax M3: block-sparse attention",
+        billions=230,
+        fields={
+            "vocab_size": 200064,
+            "hidden_size": 3072,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 62,
+            "num_attention_heads": 48,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 196608,
+            "rotary_dim": 64,
+        },
+    ),
+    tiny={"num_local_experts": 8, "num_experts_per_tok": 2},
     fields=TRUNK | {"num_experts": Field("num_local_experts", 256)} | same(num_experts_per_tok=8, head_dim=128),
     always={"qk_norm": "full", "router": "sigmoid"},
     only={

@@ -1,6 +1,7 @@
 """Olmo Hybrid: Gated DeltaNet with beta up to 2 and softmax 3:1; the softmax layers norm what they return."""
 
-from reference.checkpoints.family import TRUNK, Family, same
+from reference.checkpoints.families.qwen3_next import TINY_DELTA
+from reference.checkpoints.family import ABSENT, TRUNK, Family, Published, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import apart
 from reference.model.config import HybridConfig
@@ -19,6 +20,23 @@ def _write(config: HybridConfig, theirs: dict) -> None:
 OLMO_HYBRID = Family(
     name="olmo_hybrid",
     architecture="OlmoHybridForCausalLM",
+    published=Published(
+        model="allenai/Olmo-Hybrid-7B",
+        year=2026,
+        licence="Apache-2.0",
+        after="outside the story of this book",
+        billions=7,
+        fields={
+            "vocab_size": 100352,
+            "hidden_size": 3840,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 30,
+            "max_position_embeddings": 65536,
+            "rope_theta": None,
+        },
+    ),
+    tiny=TINY_DELTA | {"linear_num_key_heads": 4, "head_dim": ABSENT},
     fields=TRUNK
     | same(
         attention_bias=False,

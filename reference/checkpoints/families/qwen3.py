@@ -1,6 +1,6 @@
 """Qwen3: grouped queries, and a norm on each head of q and k."""
 
-from reference.checkpoints.family import TRUNK, Family, same
+from reference.checkpoints.family import TRUNK, Family, Published, same
 from reference.checkpoints.given import Given
 
 
@@ -22,6 +22,24 @@ def _says_window(config, theirs: dict) -> None:
 QWEN3 = Family(
     name="qwen3",
     architecture="Qwen3ForCausalLM",
+    published=Published(
+        model="Qwen/Qwen3-8B",
+        year=2025,
+        licence="Apache-2.0",
+        after="Qwen3-Next",
+        billions=8.2,
+        fields={
+            "vocab_size": 151936,
+            "hidden_size": 4096,
+            "intermediate_size": 12288,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 40960,
+            "rope_theta": 1000000,
+        },
+    ),
+    tiny={"num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 14},
     fields=TRUNK | same(attention_bias=False, sliding_window=4096, head_dim=128),
     always={"qk_norm": "head"},
     only={"hidden_act": ("silu",)},

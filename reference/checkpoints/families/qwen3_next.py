@@ -1,8 +1,8 @@
 """Qwen3-Next: Gated DeltaNet and gated attention 3:1, many experts and a shared one; q, k, v, z interleaved."""
 
-from reference.checkpoints.family import TRUNK, Family, same
+from reference.checkpoints.family import TRUNK, Family, Published, same
 from reference.checkpoints.given import Given
-from reference.checkpoints.layouts import interleaved_by_key_head, separate_experts
+from reference.checkpoints.layouts import INTERLEAVED_BY_KEY_HEAD, separate_experts
 from reference.model.config import HybridConfig
 
 TWO_BLOCKS = {"qk_norm": "head", "attention_gate": "elementwise", "zero_centered_norm": True}
@@ -13,6 +13,12 @@ DELTA = same(
     linear_value_head_dim=128,
     linear_conv_kernel_dim=4,
 )
+TINY_DELTA = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 24,
+}
 
 
 def every_fourth(n: int, given: Given) -> list[str]:
@@ -39,6 +45,31 @@ def _says_dense(config: HybridConfig, theirs: dict) -> None:
 QWEN3_NEXT = Family(
     name="qwen3_next",
     architecture="Qwen3NextForCausalLM",
+    published=Published(
+        model="Qwen/Qwen3-Next-80B-A3B-Instruct",
+        year=2025,
+        licence="Apache-2.0",
+        after="Qwen3.5 and 3.6 keep the two blocks; Qwen3.8-Flash-Next makes its softmax layers sparse",
+        billions=80,
+        fields={
+            "vocab_size": 151936,
+            "hidden_size": 2048,
+            "intermediate_size": 5120,
+            "num_hidden_layers": 48,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 262144,
+            "rope_theta": 10000000,
+            "partial_rotary_factor": 0.25,
+        },
+    ),
+    tiny=TINY_DELTA
+    | {
+        "num_experts": 8,
+        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 24,
+        "shared_expert_intermediate_size": 32,
+    },
     fields=TRUNK
     | DELTA
     | same(
@@ -57,7 +88,7 @@ QWEN3_NEXT = Family(
     default_layers=every_fourth,
     partial_rotary=0.25,
     mixer={"linear_attention": "linear_attn."},
-    layouts=(interleaved_by_key_head, separate_experts("gate_proj", "up_proj", "down_proj")),
+    layouts=(INTERLEAVED_BY_KEY_HEAD, separate_experts("gate_proj", "up_proj", "down_proj")),
     ignored=("rotary_emb.inv_freq", "mtp."),
     read=_which_are_sparse,
     write=_says_dense,

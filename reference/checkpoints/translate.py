@@ -1,0 +1,122 @@
+"""A family's table, read both ways: config.json to HybridConfig and back, our tensors as those of its files."""
+
+from collections.abc import Mapping
+from typing import get_type_hints
+
+from torch import nn
+
+from reference.checkpoints.family import TRUNK, BlockTensors, Family, Pieces, ShapeInFile, TensorPlan
+from reference.checkpoints.given import Given
+from reference.checkpoints.rope import read_rope, write_rope
+from reference.model.config import HybridConfig
+
+FIELD_TYPES = get_type_hints(HybridConfig)
+LEFT_TO_A_TOKENIZER = ("pad_token_id", "bos_token_id", "eos_token_id")
+UNSAID = {"router_aux_loss_coef"}  # no family writes it: it weighs a loss and changes no output
+
+
+def config_from_json(family: Family, given: Given) -> HybridConfig:
+    """config.json as a HybridConfig. Raises ValueError that names the field."""
+    for name, values in family.only.items():
+        given.expect(name, *values)
+    n = given.take("num_hidden_layers")
+    given.check("num_hidden_layers", n, int, 1)
+    kinds = given.take("layer_types", None, list) if family.says_layers else None
+    ours = dict(family.always)
+    for name, entry in family.fields.items():
+        value = given.take(entry.theirs, entry.default(ours) if callable(entry.default) else entry.default)
+        ours[name] = entry.default(ours) if value is None and callable(entry.default) else value
+        positive = FIELD_TYPES[name] is int and (name in TRUNK or name.endswith(("_heads", "_group")))
+        given.check(entry.theirs, ours[name], FIELD_TYPES[name], int(positive))
+    kinds = family.default_layers(n, given) if kinds is None else kinds
+    if len(kinds) != n:
+        given.fail("layer_types", f"expected one for each of num_hidden_layers = {n} layers, got {len(kinds)}")
+    for kind in kinds:
+        if not isinstance(kind, str) or kind not in family.mixers:
+            given.fail("layer_types", f"{family.name} has {sorted(family.mixers)}, got {kind!r}")
+    ours["layer_types"] = tuple(family.mixers[kind] for kind in kinds)
+    ours |= read_rope(given, ours, family.default_theta, family.partial_rotary, family.null_theta)
+    family.read(given, ours)
+    given.finish()
+    try:
+        return HybridConfig(**ours)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{given.path}: {error}") from None
+
+
+def config_to_json(family: Family, config: HybridConfig) -> dict:
+    """A HybridConfig as config.json. Raises ValueError if the family can't say it."""
+    for name, value in family.always.items():
+        if getattr(config, name) != value:
+            raise ValueError(f"{family.name} can't say {name} = {getattr(config, name)!r}")
+    theirs = {"architectures": [family.architecture], "model_type": family.name}
+    theirs |= dict.fromkeys(LEFT_TO_A_TOKENIZER)
+    theirs |= {name: values[0] for name, values in family.only.items() if values[0] is not None}
+    theirs |= {entry.theirs: getattr(config, name) for name, entry in family.fields.items()}
+    theirs["num_hidden_layers"] = config.num_hidden_layers
+    if family.says_layers:
+        names = {ours: name for name, ours in reversed(family.mixers.items())}
+        theirs["layer_types"] = [names.get(kind, kind) for kind in config.layer_types]
+    theirs["rope_parameters"] = write_rope(config, family.partial_rotary is not None)
+    family.write(config, theirs)
+    again = config_from_json(family, Given(dict(theirs), "config.json")).to_dict()
+    for name, value in config.to_dict().items():
+        if again[name] != value and name not in UNSAID:
+            raise ValueError(f"{family.name} can't say {name} = {value!r}")
+    return theirs
+
+
+def tensor_plan(
+    family: Family, model: nn.Module, prefix: str, shapes: Mapping[str, list[int]] | None = None
+) -> TensorPlan:
+    """Every tensor of the family's files, by its name there, as views into the model's parameters.
+
+    prefix: what stands before all names except lm_head's. shapes: of the files' tensors, for the few that may be cut
+    in more than one place; None when there are no files yet.
+    """
+    in_file = {} if shapes is None else {one_spelling(family, name): shape for name, shape in shapes.items()}
+    config, found = model.config, {}
+    ours = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in model.state_dict()}
+    found[f"{prefix}embed_tokens.weight"] = Pieces((ours["embed_tokens.weight"],))
+    found[f"{prefix}norm.weight"] = Pieces((ours["norm.weight"],))
+    if not config.tie_word_embeddings:
+        found["lm_head.weight"] = Pieces((ours["lm_head.weight"],))
+    blocks = [(f"layers.{n}.", f"{prefix}layers.{n}.", kind) for n, kind in enumerate(config.layer_types)]
+    if config.num_nextn_predict_layers:
+        blocks.append(("mtp.layers.0.", "mtp.layers.0.", "full_attention"))
+        head = [n for n in ours if n.startswith("mtp.") and not n.startswith("mtp.layers.")]
+        found |= {name: Pieces((ours[name],)) for name in head}
+    for here, there, kind in blocks:
+        block = {name.removeprefix(here): x for name, x in ours.items() if name.startswith(here)}
+
+        def shape_in_file(name: str, there: str = there) -> list[int] | None:
+            return in_file.get(one_spelling(family, there + name))
+
+        inside = _block_plan(family, block, kind, config, shape_in_file)
+        found |= {there + name: pieces for name, pieces in inside.items()}
+    return found
+
+
+def one_spelling(family: Family, name: str) -> str:
+    """A tensor's name in one spelling, whoever wrote the file."""
+    for one, other in family.spellings:
+        name = name.replace(one, other)
+    return name
+
+
+def _block_plan(
+    family: Family, block: BlockTensors, kind: str, config: HybridConfig, shape_in_file: ShapeInFile
+) -> TensorPlan:
+    found, spoken_for = {}, set()
+    for layout in family.layouts:
+        if all(name in block for name in layout.ours):
+            found |= layout.plan({name: block[name] for name in layout.ours}, config, shape_in_file)
+            spoken_for |= set(layout.ours)
+    return found | {_their_name(family, n, kind): Pieces((x,)) for n, x in block.items() if n not in spoken_for}
+
+
+def _their_name(family: Family, name: str, kind: str) -> str:
+    for ours, theirs in (*family.names, ("mixer.", family.mixer.get(kind, "self_attn."))):
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
