@@ -6,48 +6,16 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from reference.checkpoints import load_pretrained
 from reference.checkpoints.chat import HubTokenizer
-from reference.checkpoints.given import read_json
 from reference.checkpoints.hub import find_folder
+from reference.checkpoints.trained import is_trained_here, load_model
 from reference.commands.options import token_count
-from reference.model.config import HybridConfig
 from reference.model.generation import check_sampling, generate
 from reference.model.hybrid import HybridLM
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer
 
 UNKNOWN = "\ufffd"  # what broken UTF-8 is decoded as
-
-
-def load_model(folder: Path) -> HybridLM:
-    """The model in folder: config.json and model.safetensors as `python -m reference train` leaves them.
-
-    Raises ValueError that names the folder or the file.
-    """
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise ValueError(f"model: {folder} has no {name}; `python -m reference train --out {folder}` writes it")
-    try:
-        model = HybridLM(HybridConfig.from_dict(read_json(folder / "config.json")))
-    except (TypeError, ValueError) as error:
-        path = folder / "config.json"
-        raise ValueError(f"model: {path}: has no model_type, and `train` didn't write it ({error})") from None
-    try:
-        weights = load_file(folder / "model.safetensors")
-    except SafetensorError as error:
-        raise ValueError(f"model: {folder / 'model.safetensors'}: is not a whole safetensors file ({error})") from None
-    missing = {name for name, _ in model.named_parameters()} ^ weights.keys()
-    if missing:
-        raise ValueError(f"model: {folder / 'model.safetensors'} doesn't fit config.json: {sorted(missing)[0]}")
-    for name, p in model.named_parameters():
-        if weights[name].shape != p.shape:
-            shapes = f"{name}: expected shape {list(p.shape)} by config.json, got {list(weights[name].shape)}"
-            raise ValueError(f"model: {folder / 'model.safetensors'}: {shapes}")
-    model.load_state_dict(weights, strict=False)  # tied weights are stored once
-    return model.eval()
 
 
 class Terminal:
@@ -68,19 +36,16 @@ class Terminal:
 
 
 def open_model(place: str, dtype: str | None) -> tuple[HybridLM, ByteTokenizer | HubTokenizer]:
-    """What `train` wrote, or a checkpoint in Hugging Face's layout, here or on the Hub. Raises ValueError."""
-    folder = Path(place)
-    ours = folder.is_dir() and not (folder / "config.json").is_file()
-    if (folder / "config.json").is_file():
-        ours = "model_type" not in read_json(folder / "config.json")
-    if ours:
-        model, tokenizer = load_model(folder), load_tokenizer(folder)
-        if model.config.vocab_size != tokenizer.vocab_size:
-            sizes = f"{tokenizer.vocab_size} ids, the model {model.config.vocab_size}"
-            raise ValueError(f"model: the tokenizer in {place} has {sizes}")
-        return (model if dtype is None else model.to(getattr(torch, dtype))), tokenizer
-    tokenizer = HubTokenizer(find_folder(place, weights=False))
-    return load_pretrained(place, dtype=None if dtype is None else getattr(torch, dtype)), tokenizer
+    """A model and its tokenizer, from a folder that `load_model` reads or from the Hub. Raises ValueError."""
+    kept = None if dtype is None else getattr(torch, dtype)
+    if not is_trained_here(place):
+        tokenizer = HubTokenizer(find_folder(place, weights=False))  # before the weights: they may be a long download
+        return load_model(place, kept), tokenizer
+    model, tokenizer = load_model(place, kept), load_tokenizer(Path(place))
+    if model.config.vocab_size != tokenizer.vocab_size:
+        sizes = f"{tokenizer.vocab_size} ids, the model {model.config.vocab_size}"
+        raise ValueError(f"model: the tokenizer in {place} has {sizes}")
+    return model, tokenizer
 
 
 def main(argv: list[str]) -> int:

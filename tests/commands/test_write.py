@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from reference.__main__ import main
-from reference.commands.generate import Terminal, load_model
+from reference.checkpoints import load_model
+from reference.commands.generate import Terminal
 from reference.commands.options import token_count
 
 

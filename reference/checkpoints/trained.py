@@ -1,0 +1,59 @@
+"""Any folder with a model: what `python -m reference train` wrote, under our own names, or Hugging Face's layout."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from reference.checkpoints.given import read_json
+from reference.checkpoints.loading import load_pretrained
+from reference.model.config import HybridConfig
+from reference.model.hybrid import HybridLM
+
+
+def load_model(place: str | Path, dtype: torch.dtype | None = None) -> HybridLM:
+    """The model at a place, in eval mode: a folder that `train` wrote or in Hugging Face's layout, or owner/name on the
+    Hub. dtype: None keeps what is stored. Raises ValueError that names the folder or the file."""
+    if not is_trained_here(place):
+        return load_pretrained(place, dtype=dtype)
+    model = _load_trained(Path(place))
+    return model if dtype is None else model.to(dtype)
+
+
+def is_trained_here(place: str | Path) -> bool:
+    """Whether a place is a folder of `train`'s: its config.json has no model_type. One without config.json counts, too,
+    so that the error says how to make one."""
+    folder = Path(place)
+    if (folder / "config.json").is_file():
+        return "model_type" not in read_json(folder / "config.json")
+    return folder.is_dir()
+
+
+def _load_trained(folder: Path) -> HybridLM:
+    """The model in folder: config.json and model.safetensors as `python -m reference train` leaves them.
+
+    Raises ValueError that names the folder or the file.
+    """
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise ValueError(f"model: {folder} has no {name}; `python -m reference train --out {folder}` writes it")
+    try:
+        model = HybridLM(HybridConfig.from_dict(read_json(folder / "config.json")))
+    except (TypeError, ValueError) as error:
+        path = folder / "config.json"
+        raise ValueError(f"model: {path}: has no model_type, and `train` didn't write it ({error})") from None
+    path = folder / "model.safetensors"
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"model: {path}: is not a whole safetensors file ({error})") from None
+    missing = {name for name, _ in model.named_parameters()} ^ weights.keys()
+    if missing:
+        raise ValueError(f"model: {path} doesn't fit config.json: {sorted(missing)[0]}")
+    for name, p in model.named_parameters():
+        if weights[name].shape != p.shape:
+            shapes = f"{name}: expected shape {list(p.shape)} by config.json, got {list(weights[name].shape)}"
+            raise ValueError(f"model: {path}: {shapes}")
+    model.load_state_dict(weights, strict=False)  # tied weights are stored once
+    return model.eval()
