@@ -6,6 +6,7 @@ from itertools import groupby
 from math import gcd
 
 from reference.checkpoints.published import PUBLISHED, published_config
+from reference.checkpoints.table import tensor_page
 from reference.model.config import SOFTMAX, HybridConfig
 from reference.model.costs import bytes_of_cache, count_parameters
 
@@ -114,7 +115,15 @@ def main(argv: list[str]) -> int:
         "on the model that this code builds, without heads that predict further tokens.",
     )
     parser.add_argument("--json", action="store_true", help="all columns, licences and what came after as well")
+    parser.add_argument(
+        "--tensors",
+        action="store_true",
+        help="each family's tensors instead: name in the file, shape, name in our model (appendix/checkpoints.md)",
+    )
     chosen = parser.parse_args(argv)
+    if chosen.tensors:
+        print(tensor_page(), end="")
+        return 0
     rows = [describe(family) for family in PUBLISHED]
     print(json.dumps(rows, indent=1) if chosen.json else families_table(rows))
     return 0

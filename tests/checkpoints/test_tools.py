@@ -1,6 +1,7 @@
 """The table of families, and the tool that finds where two models part."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -9,10 +10,13 @@ import reference
 from reference.__main__ import main
 from reference.book.manifest import ROOT
 from reference.checkpoints.compare import compare_activations, first_difference
-from reference.checkpoints.families import FAMILIES
+from reference.checkpoints.families import FAMILIES, GPT_OSS, KIMI_LINEAR, OLMO_HYBRID
 from reference.checkpoints.published import PUBLISHED, published_config
+from reference.checkpoints.table import tensor_rows
+from reference.checkpoints.translate import tensor_plan
 from reference.commands.families import describe
 from reference.model.costs import bytes_of_cache, count_parameters
+from reference.model.hybrid import HybridLM
 from tests.checkpoints.tiny import PLAIN, VARIANTS, build, some_ids
 
 
@@ -35,6 +39,38 @@ def test_the_table(capsys):
     assert all(row["source"].startswith("https://") and row["licence"] and row["after"] for row in rows)
     with pytest.raises(ValueError, match="family: expected one of"):
         published_config("gpt2")
+
+
+def test_the_page_of_tensors_is_current(capsys):
+    assert main(["families", "--tensors"]) == 0
+    page = capsys.readouterr().out
+    kept = (ROOT / "appendix" / "checkpoints.md").read_text(encoding="utf-8")
+    assert page == kept, "run `python -m reference families --tensors > appendix/checkpoints.md`"
+    line = "| `model.layers.N.linear_attn.in_proj_qkvz.weight` | 12288 × 2048 | `layers.N.mixer.in_proj_qkv.weight`, "
+    assert line in page
+    line = "| `model.layers.N.mlp.experts.E.up_proj.weight` | 512 × 2048 | `layers.N.mlp.gate_up_proj[E, 512:]` | all |"
+    assert line in page
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", [KIMI_LINEAR, GPT_OSS, OLMO_HYBRID], ids=lambda family: family.name)
+def test_the_page_leaves_no_tensor_out_and_cuts_where_the_plan_cuts(family):
+    rows = {(row.theirs, row.shape): row for row in tensor_rows(family)}
+    with torch.device("meta"):
+        model = HybridLM(published_config(family.name))
+    ours, named, met = dict(model.named_parameters()) | dict(model.named_buffers()), set(), set()
+    for theirs, pieces in tensor_plan(family, model, "model.").items():
+        layer = re.search(r"layers\.(\d+)\.", theirs)
+        name = re.sub(r"experts\.\d+\.", "experts.E.", re.sub(r"layers\.\d+\.", "layers.N.", theirs))
+        row = rows[name, tuple(pieces.file_shape)]
+        met.add(row)
+        for said in re.findall(r"`(.+?)`", row.ours):
+            whole, cut = re.fullmatch(r"([\w.]+?)((?:\[.+\])?(?:\.mT)?)", said).groups()
+            whole = whole.replace("layers.N.", layer[0] if layer else "")
+            named.add(whole)
+            if "reordered" not in row.ours:
+                assert eval(f"x{cut}", {"x": ours[whole], "E": 0}).shape == row.shape, said
+    assert named == set(model.state_dict()) and met == set(rows.values())
 
 
 @torch.no_grad()

@@ -1,0 +1,126 @@
+"""The page that lists each family's tensors: name in the file, shape, and which parameter of ours it is."""
+
+import re
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reference.checkpoints.families import FAMILIES
+from reference.checkpoints.family import Family, Pieces
+from reference.checkpoints.published import published_config
+from reference.checkpoints.translate import tensor_plan
+from reference.model.config import HybridConfig
+from reference.model.hybrid import HybridLM
+
+LAYER = re.compile(r"\blayers\.(\d+)\.")
+HEAD = """# Tensors of the checkpoints
+
+Which tensor of a published checkpoint is which parameter of ours, with the published model's shapes.
+
+- `N` is the number of a layer, `E` that of an expert.
+- Brackets cut a part out of ours, and `.mT` is its transpose. *Reordered*: rows or columns lie in another order, and
+  `reference/checkpoints/layouts.py` says in which.
+- The last column names the layers that have the tensor, by their mixer or their MLP.
+- Heads that predict further tokens are left out.
+
+`python -m reference families --tensors` prints this page from the tables that load and save the files, one per family
+in `reference/checkpoints/families`. A test keeps it current.
+"""
+
+
+class TensorRow(NamedTuple):
+    """One line: N for the number of a layer, E for an expert's; layers: "" outside them, "all", a mixer or an MLP."""
+
+    theirs: str
+    shape: tuple[int, ...]
+    ours: str
+    layers: str
+
+
+def tensor_rows(family: Family) -> list[TensorRow]:
+    """The tensors of the family's published model: what is outside the layers, then one layer of each kind."""
+    kinds, config = _one_layer_of_each_kind(published_config(family.name))
+    with torch.device("meta"):
+        model = HybridLM(config)
+    with torch.no_grad():
+        plan = tensor_plan(family, model, family.prefixes[0])
+        ours = {id(x): name for name, x in (*model.named_parameters(), *model.named_buffers())}
+        found: dict[tuple, list[int]] = {}
+        for name, pieces in plan.items():
+            if (expert := re.search(r"experts\.(\d+)\.", name)) and expert[1] != "0":
+                continue  # all experts are alike
+            layer = LAYER.search(name)
+            row = (LAYER.sub("layers.N.", name).replace("experts.0.", "experts.E."), *_shape_and_ours(pieces, ours))
+            found.setdefault(row, []).extend([int(layer[1])] if layer else [])
+    rows = [TensorRow(*row, _which(layers, kinds)) for row, layers in found.items()]
+    order = list(dict.fromkeys(LAYER.sub("layers.N.", name) for name in model.state_dict()))
+    return sorted(rows, key=lambda row: (row.layers != "", order.index(re.split(r"[`[]|\.mT", row.ours)[1])))
+
+
+def tensor_page() -> str:
+    """All families in Markdown, as in appendix/checkpoints.md."""
+    parts = [HEAD]
+    for family in FAMILIES:
+        about = [f"[{family.published.model}]({family.published.source}), `{family.architecture}`."]
+        about += [f"Files also write `{one}` as `{other}`." for one, other in family.spellings]
+        about += [f"Files may begin with `{other}` instead of `{family.prefixes[0]}`." for other in family.prefixes[1:]]
+        n = published_config(family.name).num_hidden_layers
+        ignored = [f"`{part.format(num_hidden_layers=n)}`" for part in family.ignored]
+        about.append(f"Passed over: names with {', '.join(ignored)}.")
+        lines = ["| in the file | shape | ours | layers |", "|---|---|---|---|"]
+        for row in tensor_rows(family):
+            size = " × ".join(map(str, row.shape))
+            lines.append(f"| `{row.theirs}` | {size} | {row.ours} | {row.layers} |")
+        parts += [f"## {family.name}\n", " ".join(about) + "\n", "\n".join(lines) + "\n"]
+    return "\n".join(parts)
+
+
+def _one_layer_of_each_kind(config: HybridConfig) -> tuple[list[tuple[str, str]], HybridConfig]:
+    """[(mixer, MLP)] in the order of the layers, and the config of a model with those layers only."""
+    mlps = ["experts" if config.is_sparse(n) else "dense MLP" for n in range(config.num_hidden_layers)]
+    kinds = list(dict.fromkeys(zip(config.layer_types, mlps, strict=True)))
+    sparse = tuple("sparse" if mlp == "experts" else "dense" for _, mlp in kinds) if config.num_experts else None
+    return kinds, replace(config, layer_types=tuple(mixer for mixer, _ in kinds), mlp_layer_types=sparse)
+
+
+def _which(layers: list[int], kinds: list[tuple[str, str]]) -> str:
+    """The word that says which layers have a tensor."""
+    if not layers or len(layers) == len(kinds):
+        return "all" if layers else ""
+    words = {word: [n for n, kind in enumerate(kinds) if word in kind] for kind in kinds for word in kind}
+    return next(word for word, where in words.items() if where == layers)
+
+
+def _shape_and_ours(pieces: Pieces, names: dict[int, str]) -> tuple[tuple[int, ...], str]:
+    parts = [_part(view, names) for view in pieces.views]
+    in_order = pieces.shape is None and None not in [cut for _, cut in parts]
+    said = dict.fromkeys(f"`{name}{cut if in_order else ''}`" for name, cut in parts)
+    return tuple(pieces.file_shape), ", ".join(said) + ("" if in_order else ", reordered")
+
+
+def _part(view: Tensor, names: dict[int, str]) -> tuple[str, str | None]:
+    """(name of the parameter, how the view is cut out of it); None: by more than an index, slices or a transpose."""
+    base = view if view._base is None else view._base
+    name = LAYER.sub("layers.N.", names[id(base)])
+    for turned, cut in ((view, ""), (view.mT if view.dim() > 1 else view, ".mT")):
+        if turned.stride() == base.stride()[base.dim() - turned.dim() :]:
+            return name, _slices(turned, base) + cut
+    return name, None
+
+
+def _slices(view: Tensor, base: Tensor) -> str:
+    """Such as "[E, :512]": the expert, where the view has one axis less, then rows. Empty for all of it."""
+    said, offset, experts = [], view.storage_offset(), base.dim() - view.dim()
+    for axis, step in enumerate(base.stride()):
+        start, offset = divmod(offset, step)
+        if axis < experts:
+            said.append("E")
+            continue
+        stop = start + view.shape[axis - experts]
+        whole = start == 0 and stop == base.shape[axis]
+        said.append(":" if whole else f"{start or ''}:{stop if stop < base.shape[axis] else ''}")
+    while said and said[-1] == ":":
+        said.pop()
+    return f"[{', '.join(said)}]" if said else ""
