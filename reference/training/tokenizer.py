@@ -1,13 +1,26 @@
 """Text to ids and back: bytes, which need no training, or a small byte-level BPE by the `tokenizers` library."""
 
+import re
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from reference.files import write_text
 
 FILE = "tokenizer.json"
 BEGIN_TEXT = "<|begin|>"
+PIECE = 2**20  # characters that are encoded at once
+LINE_END = re.compile(r"(?<=\S)\n(?=\S)")
+EMPTY = torch.empty(0, dtype=torch.int16)
+
+
+def utf8_length(text: str) -> int:
+    """len(text.encode("utf-8")), without a copy of a long text."""
+    return len(text) if text.isascii() else sum(len(text[n : n + PIECE].encode()) for n in range(0, len(text), PIECE))
 
 
 class ByteTokenizer:
@@ -19,7 +32,27 @@ class ByteTokenizer:
         """[begin, bytes...]"""
         return [self.begin, *text.encode("utf-8")]
 
+    def encode_documents(self, documents: Iterable[str]) -> Tensor:
+        """encode() of each document, end to end: int16 [n], or int32 where the vocabulary needs it.
+
+        Long documents are encoded piece by piece, so that lists of ids never grow with the text.
+        """
+        ids = array("h" if self.vocab_size <= 2**15 else "i")
+        for document in documents:
+            ids.append(self.begin)
+            for piece in self.pieces(document):
+                self.append_ids(piece, ids)
+        return torch.frombuffer(ids, dtype=torch.int16 if ids.typecode == "h" else torch.int32) if ids else EMPTY
+
+    def pieces(self, text: str) -> Iterator[str]:
+        """The text in pieces whose ids, end to end, are those of the whole: bytes can be cut anywhere."""
+        return (text[begin : begin + PIECE] for begin in range(0, len(text), PIECE))
+
+    def append_ids(self, piece: str, ids: array) -> None:
+        ids.frombytes(np.frombuffer(piece.encode("utf-8"), np.uint8).astype(np.int16).tobytes())
+
     def decode_bytes(self, ids: list[int]) -> bytes:
+        """The bytes that ids stand for; `begin` stands for none."""
         return bytes(i for i in ids if i < self.begin)
 
     def decode(self, ids: list[int] | Tensor) -> str:
@@ -39,10 +72,23 @@ class BPETokenizer(ByteTokenizer):
         self.inner, self.vocab_size, self.begin = inner, inner.get_vocab_size(), inner.token_to_id(BEGIN_TEXT)
         if self.begin is None:
             raise ValueError(f"tokenizer: expected one with the token {BEGIN_TEXT!r}, as train_bpe makes them")
+        inner.encode_special_tokens = True  # the marker's name in a text is text, it begins no document
         self._bytes = {char: byte for byte, char in _byte_characters().items()}
 
     def encode(self, text: str) -> list[int]:
         return [self.begin, *self.inner.encode(text, add_special_tokens=False).ids]
+
+    def pieces(self, text: str) -> Iterator[str]:
+        """Cut only behind a line that ends between two characters that are no spaces: no run of bytes that can become
+        one id reaches across, since words and runs of spaces are split there first."""
+        begin = 0
+        while len(text) - begin > PIECE and (found := LINE_END.search(text, begin + PIECE)):
+            yield text[begin : found.end()]
+            begin = found.end()
+        yield text[begin:]
+
+    def append_ids(self, piece: str, ids: array) -> None:
+        ids.extend(self.inner.encode(piece, add_special_tokens=False).ids)
 
     def decode_bytes(self, ids: list[int]) -> bytes:
         pieces = "".join(self.inner.id_to_token(i) for i in ids if i != self.begin)
