@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reference.checkpoints.byte_level import byte_characters
 from reference.files import write_text
 
 FILE = "tokenizer.json"
@@ -73,7 +74,7 @@ class BPETokenizer(ByteTokenizer):
         if self.begin is None:
             raise ValueError(f"tokenizer: expected one with the token {BEGIN_TEXT!r}, as train_bpe makes them")
         inner.encode_special_tokens = True  # the marker's name in a text is text, it begins no document
-        self._bytes = {char: byte for byte, char in _byte_characters().items()}
+        self._bytes = {char: byte for byte, char in byte_characters().items()}
 
     def encode(self, text: str) -> list[int]:
         return [self.begin, *self.inner.encode(text, add_special_tokens=False).ids]
@@ -96,13 +97,6 @@ class BPETokenizer(ByteTokenizer):
 
     def save(self, folder: Path) -> None:
         write_text(folder / FILE, self.inner.to_str())
-
-
-def _byte_characters() -> dict[int, str]:
-    """The printable character by which byte-level BPE writes each byte. Source: GPT-2 (Radford et al. 2019)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
 
 
 def train_bpe(documents: list[str], vocab_size: int) -> BPETokenizer:
