@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from reference.arguments import check_positive_int
 from reference.checkpoints.families import BY_TYPE, FAMILIES
 from reference.checkpoints.family import Family, Pieces
 from reference.checkpoints.files import INDEX, SINGLE
@@ -34,8 +35,7 @@ def save_pretrained(
     is False. A dense 3:1 hybrid of this book is a Qwen3.5, one with experts a Qwen3-Next.
     """
     folder = Path(path)
-    if isinstance(max_shard_bytes, bool) or not isinstance(max_shard_bytes, int) or max_shard_bytes < 1:
-        raise ValueError(f"max_shard_bytes: expected a whole number >= 1, got {max_shard_bytes!r}")
+    check_positive_int("max_shard_bytes", max_shard_bytes)
     chosen, theirs = choose_family(model.config, family)
     old = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if old and not overwrite:

@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import NamedTuple
 
+from reference.arguments import check_positive_int
 from reference.checkpoints.published import PUBLISHED, published_config
 from reference.commands.options import token_count
 from reference.model.config import SOFTMAX, HybridConfig
@@ -97,9 +98,8 @@ def time_crossover(
 def ledger(family: str, context: int, batch_size: int = 1) -> dict[str, object]:
     """All entries for texts of `context` tokens in bfloat16, states in float32: of one text, but for the time and the
     crossover of decoding, where batch_size texts share the weights. Raises ValueError."""
-    for name, value in (("context", context), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
+    check_positive_int("context", context)
+    check_positive_int("batch_size", batch_size)
     config, counts = published_config(family), count_parameters(published_config(family))
     work = decode_work(config, context)
     return {

@@ -22,8 +22,9 @@ from reference.commands.options import token_count
 from reference.distributed.world import STRATEGIES, World, join_world
 from reference.model.config import PRESETS, HybridConfig, pattern, preset
 from reference.training.data import PackedText, hold_out, read_documents, what_was_read
+from reference.training.plan import Habits, Plan
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer, train_bpe
-from reference.training.trainer import Diverged, Habits, Plan, train_model
+from reference.training.trainer import Diverged, train_model
 
 POSITIVE = ("steps", "batch_size", "length", "accumulate", "warm_up", "save_every", "threads")
 
@@ -137,15 +138,41 @@ def _train(chosen: argparse.Namespace, world: World) -> None:
         kept.vocab_size != tokenizer.vocab_size
     ):
         raise ValueError(f"tokenizer: {chosen.out} holds another one than these settings make; choose another --out")
-    names = Plan.__dataclass_fields__.keys() - {"tokenizer"}
-    text = chosen.tokenizer + (f":{chosen.vocab_size}" if chosen.tokenizer == "bpe" else "")
-    plan = Plan(tokenizer=text + (" held out" if chosen.hold_out else ""), **{n: getattr(chosen, n) for n in names})
-    names = Habits.__dataclass_fields__.keys() - {"resume"}
-    habits = Habits(resume=chosen.resume == "auto", **{name: getattr(chosen, name) for name in names})
-    train_model(config, data, held_out, plan, habits, world)
+    train_model(config, data, held_out, _plan(chosen), _habits(chosen), world)
     if world.is_main:
         out = shlex.quote(str(chosen.out))
         print(f'saved in {out}; try: python -m reference generate --model {out} --prompt "The "')
+
+
+def _plan(chosen: argparse.Namespace) -> Plan:
+    return Plan(
+        data=chosen.data,
+        hold_out=chosen.hold_out,
+        tokenizer=f"bpe:{chosen.vocab_size}" if chosen.tokenizer == "bpe" else chosen.tokenizer,
+        steps=chosen.steps,
+        batch_size=chosen.batch_size,
+        length=chosen.length,
+        lr=chosen.lr,
+        warm_up=chosen.warm_up,
+        weight_decay=chosen.weight_decay,
+        clip=chosen.clip,
+        accumulate=chosen.accumulate,
+        seed=chosen.seed,
+        dtype=chosen.dtype,
+    )
+
+
+def _habits(chosen: argparse.Namespace) -> Habits:
+    return Habits(
+        out=chosen.out,
+        save_every=chosen.save_every,
+        eval_every=chosen.eval_every,
+        resume=chosen.resume == "auto",
+        parallel=chosen.parallel,
+        compile=chosen.compile,
+        recompute=chosen.recompute,
+        tensorboard=chosen.tensorboard,
+    )
 
 
 def _config(chosen: argparse.Namespace, vocab_size: int) -> HybridConfig:

@@ -6,6 +6,8 @@ import tempfile
 
 from tqdm import tqdm
 
+from reference.arguments import check_positive_int
+
 POLL = 0.2  # seconds between two looks
 
 
@@ -14,8 +16,7 @@ def launch(processes: int, arguments: list[str], *, timeout: float = 300.0) -> s
 
     Raises RuntimeError with the end of its error output if it fails or takes longer than timeout seconds.
     """
-    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
-        raise ValueError(f"processes: expected a whole number >= 1, got {processes!r}")
+    check_positive_int("processes", processes)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     with (
         tempfile.TemporaryFile("w+") as out,

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from reference.dtypes import inner_dtype
 from reference.ops import chunk_gated_delta_rule, chunk_kda, decode_step
 
 Mixed = tuple[Tensor, Tensor | None]
@@ -37,11 +38,7 @@ def _adapter(chunked: Callable[..., Mixed]) -> Callable[..., Mixed]:
     ) -> Mixed:
         one_token = query.shape[1] == 1 and initial_state is not None and not torch.is_grad_enabled()
         if one_token:
-            state = initial_state.to(
-                torch.float64 if value.dtype == torch.float64 else torch.float32,
-                copy=True,
-                memory_format=torch.contiguous_format,
-            )
+            state = initial_state.to(inner_dtype(value), copy=True, memory_format=torch.contiguous_format)
             now = (x[:, 0] for x in (query, key, value, g, beta))
             o = decode_step(*now, state, use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel)
             return o[:, None], state if output_final_state else None

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from reference.arguments import check_count, check_positive_int
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
 from reference.layers.rope import RopeScaling, Rotary
-from reference.ops.shapes import check_count, check_positive_int
 from reference.ops.softmax import softmax_attention
 
 GATES = {None: 0, "headwise": 1, "elementwise": None}  # channels of gate per head; None: one per channel

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reference.dtypes import inner_dtype
+
 ACTIVATIONS = {"silu": F.silu, "sigmoid": torch.sigmoid}
 
 
@@ -22,6 +24,6 @@ class GatedRMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        wide = inner_dtype(x)
         normed = F.rms_norm(x.to(wide), self.weight.shape, self.weight.to(wide), self.eps)
         return (normed * ACTIVATIONS[self.activation](z.to(wide))).to(x.dtype)

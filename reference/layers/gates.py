@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reference.dtypes import inner_dtype
+
 
 def log_decay(a: Tensor, A_log: Tensor, dt_bias: Tensor) -> Tensor:
     """g = -e^{A_log} softplus(a + dt_bias), in float32 at least: never positive, whatever the weights.
@@ -13,7 +15,7 @@ def log_decay(a: Tensor, A_log: Tensor, dt_bias: Tensor) -> Tensor:
     a [..., HV] with A_log and dt_bias [HV], or [..., HV, Dk] with A_log [HV, 1] and dt_bias [HV, Dk] (KDA).
     Source: Mamba-2 (Dao and Gu 2024); Qwen3-Next and Kimi Linear have the same formula.
     """
-    wide = torch.float64 if a.dtype == torch.float64 else torch.float32
+    wide = inner_dtype(a)
     return -A_log.to(wide).exp() * F.softplus(a.to(wide) + dt_bias.to(wide))
 
 

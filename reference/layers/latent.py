@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from reference.arguments import check_count, check_positive_int
 from reference.layers.norm import RMSNorm
 from reference.layers.rope import RopeScaling, Rotary
-from reference.ops.shapes import check_count, check_positive_int
 from reference.ops.softmax import softmax_attention
 from reference.ops.sparse import lightning_indexer, sparse_attention
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reference.dtypes import inner_dtype
+
 
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps), times a learned weight per channel.
@@ -19,7 +21,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.zeros(dim) if zero_centered else torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        wide = inner_dtype(x)
         factor = 1 + self.weight if self.zero_centered else self.weight
         return F.rms_norm(x.to(wide), factor.shape, factor.to(wide), self.eps).to(x.dtype)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from reference.dtypes import inner_dtype
+
 SCALINGS = ("default", "linear", "dynamic", "yarn", "llama3")
 NEEDS = {
     "default": (),
@@ -131,7 +133,7 @@ def apply_rope(
     n = frequencies.shape[0]
     if x.shape[-1] < 2 * n:
         raise ValueError(f"x: expected at least {2 * n} channels to turn, got {x.shape[-1]}")
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    wide = inner_dtype(x)
     angles = positions[..., None].to(wide) * frequencies.to(device=x.device, dtype=wide)  # [(B,) T, n]
     cos, sin = angles.cos()[..., None, :], angles.sin()[..., None, :]  # [(B,) T, 1, n]
     if magnitude != 1.0:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reference.arguments import check_positive_int
+
 
 class Snapshot(NamedTuple):
     """A cache at one moment. States are never written in place, so a snapshot copies nothing."""
@@ -47,6 +49,5 @@ def _tensors(state: object) -> list[Tensor]:
 
 def new_cache(model: torch.nn.Module, batch_size: int = 1) -> Cache:
     """An empty cache for a HybridLM."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size: expected a whole number >= 1, got {batch_size!r}")
+    check_positive_int("batch_size", batch_size)
     return Cache(model.config.num_hidden_layers, batch_size)

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 
+from reference.arguments import check_positive_int
 from reference.layers.rope import RopeScaling
 
 SOFTMAX = ("full_attention", "sliding_attention", "latent_attention", "indexed_attention")
@@ -145,9 +146,7 @@ class HybridConfig:
 
     def _positive(self, *names: str) -> None:
         for name in names:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
+            check_positive_int(name, getattr(self, name))
 
     @property
     def num_hidden_layers(self) -> int:

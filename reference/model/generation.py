@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from reference.arguments import check_count, is_whole_number
 from reference.model.cache import Cache, new_cache
 from reference.model.hybrid import HybridLM
 
@@ -105,11 +106,10 @@ def check_sampling(
     max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None, min_p: float | None
 ) -> None:
     """Raises ValueError that names the argument of generate that makes no sense."""
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens: expected a whole number >= 0, got {max_new_tokens!r}")
+    check_count("max_new_tokens", max_new_tokens)
     if not temperature >= 0:
         raise ValueError(f"temperature: expected a number >= 0, got {temperature!r}")
-    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+    if top_k is not None and not is_whole_number(top_k, 1):
         raise ValueError(f"top_k: expected a whole number >= 1 or None, got {top_k!r}")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p: expected a number in (0, 1] or None, got {top_p!r}")

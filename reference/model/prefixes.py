@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reference.arguments import check_positive_int
 from reference.model.cache import Cache, Snapshot, new_cache
 from reference.model.hybrid import HybridLM
-from reference.ops.shapes import check_positive_int
 
 
 class Statistics(NamedTuple):

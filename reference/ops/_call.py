@@ -5,13 +5,14 @@ import math
 import torch
 from torch import Tensor
 
-from reference.ops._layout import full_precision, inner_dtype, l2norm
+from reference.arguments import check_positive_int
+from reference.dtypes import inner_dtype
+from reference.ops._layout import full_precision, l2norm
 from reference.ops._recurrent import recurrent_scan
 from reference.ops._scan import chunk_scan
 from reference.ops.shapes import (
     check_cu_seqlens,
     check_groups,
-    check_positive_int,
     check_same,
     check_shapes,
     check_state,

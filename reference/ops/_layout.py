@@ -6,14 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reference.dtypes import inner_dtype
+
 # How many memories are worked on at a time on a CPU. Their states (64 KiB each at Dk = Dv = 128) and one
 # chunk of everything else should stay in the cache; fewer leave the matrix products too small.
 HEADS_IN_CACHE = 32
-
-
-def inner_dtype(v: Tensor) -> torch.dtype:
-    """float64 for float64, float32 for everything shorter."""
-    return torch.float64 if v.dtype == torch.float64 else torch.float32
 
 
 def full_precision(x: Tensor) -> torch.autocast:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from reference.ops._layout import inner_dtype
+from reference.dtypes import inner_dtype
 
 
 def token_step(

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from reference.dtypes import inner_dtype
 from reference.ops._chunk import carry_state, chunk_decay, corrected_values, read_state
 from reference.ops._chunk_backward import chunk_backward
-from reference.ops._layout import at, chunk_spans, full_precision, head_blocks, inner_dtype
+from reference.ops._layout import at, chunk_spans, full_precision, head_blocks
 
 
 def chunk_scan(

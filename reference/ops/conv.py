@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from reference.ops._layout import chunk_spans, inner_dtype
+from reference.dtypes import inner_dtype
+from reference.ops._layout import chunk_spans
 from reference.ops.shapes import check_cu_seqlens, check_same, check_shapes, check_values
 
 # Tokens that are worked on at a time: of some thousand channels they stay in the cache.

@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from reference.arguments import NotANumber
+
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -73,7 +75,7 @@ def check_values(g: Tensor | None, **tensors: Tensor | None) -> None:
         suspect = math.isnan(largest) if name == "g" and g is not None else _sum_is_nan(x)
         if suspect and x.isnan().any():
             where = x.isnan().nonzero()[0].tolist()
-            raise ValueError(f"{name}: expected numbers, got NaN (first at index {where})")
+            raise NotANumber(f"{name}: expected numbers, got NaN (first at index {where})")
     if largest is not None and largest > 0:
         raise ValueError(f"g: a log decay must be <= 0, got {largest:.4g} (did you pass exp(g)?)")
 
@@ -84,17 +86,6 @@ def _is_captured(x: Tensor | None) -> bool:
 
 def _sum_is_nan(x: Tensor | None) -> bool:
     return x is not None and math.isnan(x.detach().sum().item())
-
-
-def check_positive_int(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
-
-
-def check_count(name: str, value: object, most: int | None = None) -> None:
-    wanted = "a whole number >= 0" if most is None else f"a whole number from 0 to {most}"
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0 or (most is not None and value > most):
-        raise ValueError(f"{name}: expected {wanted}, got {value!r}")
 
 
 def check_cu_seqlens(cu_seqlens: Tensor | None, sizes: dict[str, int]) -> list[int]:

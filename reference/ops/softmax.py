@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reference.arguments import check_count, check_positive_int
+from reference.dtypes import inner_dtype
 from reference.ops._call import check_scale
-from reference.ops._layout import inner_dtype
 from reference.ops._recurrent import repeat_heads
-from reference.ops.shapes import check_count, check_positive_int, check_same, check_shapes
+from reference.ops.shapes import check_same, check_shapes
 
 
 def softmax_attention(

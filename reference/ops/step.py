@@ -8,8 +8,9 @@ only, not at values: no gradient, no check for NaN.
 import torch
 from torch import Tensor
 
+from reference.dtypes import inner_dtype
 from reference.ops._call import check_scale
-from reference.ops._layout import inner_dtype, l2norm
+from reference.ops._layout import l2norm
 from reference.ops._recurrent import token_step_
 from reference.ops.shapes import check_groups, check_same, check_shapes
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reference.arguments import is_whole_number
+
 NOT_ASKED = -100  # the class that cross_entropy ignores
 PAD = 0
 
@@ -36,7 +38,6 @@ def whole_numbers(batch_size: int, length: int, below: int, rng: torch.Generator
 
 def check_at_least(name: str, value: object, least: int, most: int | None = None) -> None:
     """Raise ValueError unless value is a whole number within the bounds."""
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    if not good or (most is not None and value > most):
+    if not is_whole_number(value, least, most):
         bound = f"{least} to {most}" if most is not None else f">= {least}"
         raise ValueError(f"{name}: expected a whole number {bound}, got {value!r}")

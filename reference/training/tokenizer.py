@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reference.arguments import is_whole_number
 from reference.checkpoints.byte_level import byte_characters
 from reference.files import write_text
 
@@ -103,7 +104,7 @@ def train_bpe(documents: list[str], vocab_size: int) -> BPETokenizer:
     """A BPE of at most vocab_size ids from these documents; fewer if the text has no more pairs to merge."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    if isinstance(vocab_size, bool) or not isinstance(vocab_size, int) or vocab_size < ByteTokenizer.vocab_size:
+    if not is_whole_number(vocab_size, ByteTokenizer.vocab_size):
         raise ValueError(f"vocab_size: a byte-level BPE needs at least 257 ids (bytes and begin), got {vocab_size!r}")
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

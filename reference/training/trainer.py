@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from reference.arguments import NotANumber
 from reference.distributed.world import World, share_model, whole
 from reference.files import write_bytes, write_text
 from reference.layers.mlp import MixtureOfExperts, load_balancing_loss
 from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 from reference.training.data import IGNORE, Batch, PackedText
+from reference.training.plan import Habits, Plan, read_plan
 from reference.training.resume import load_newest, restore, save_checkpoint
 
 NO_DECAY = ("A_log", "dt_bias", "norm", "sinks", "bias")  # scales and time constants: shrinking them means something
@@ -31,38 +33,6 @@ HELD_OUT_BATCHES = 4
 
 class Diverged(RuntimeError):
     """The loss is no number; says where it went wrong."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Everything that decides the weights at the end of a run: a checkpoint goes on only under the same plan."""
-
-    data: str
-    tokenizer: str
-    steps: int
-    batch_size: int
-    length: int
-    lr: float
-    warm_up: int
-    weight_decay: float
-    clip: float
-    accumulate: int
-    seed: int
-    dtype: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Habits:
-    """How a run is carried out: may differ from one start to the next."""
-
-    out: Path
-    save_every: int = 100
-    eval_every: int = 0
-    resume: bool = True
-    parallel: str = "ddp"
-    compile: bool = False
-    recompute: bool = False
-    tensorboard: bool = False
 
 
 def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
@@ -123,9 +93,7 @@ def train_step(
         try:
             with torch.autocast(world.device.partition(":")[0], torch.bfloat16, enabled=dtype == "bfloat16"):
                 objective, loss = batch_loss(call, batch, config, world)
-        except ValueError as error:  # the operators refuse NaN
-            if "got NaN" not in str(error):
-                raise
+        except NotANumber as error:  # the operators refuse it before the loss is reached
             raise Diverged(_diagnosis(call, step, math.nan, math.nan)) from error
         (objective / accumulate).backward()
         total, tokens = total + loss.cpu() / accumulate, tokens + batch.ids.numel() * world.size
@@ -182,7 +150,7 @@ def train_model(
     about = {"config": config.to_dict(), "run": asdict(plan)}
     found = load_newest(checkpoints, print if world.is_main else lambda said: None) if habits.resume else None
     if found is not None:
-        path, state = found
+        path, state = found[0], found[1] | {"run": read_plan(found[1]["run"])}
         if state["config"] != about["config"] or state["run"] != about["run"]:
             raise ValueError(_other_settings(path, state, about))
         restore(path, model, optimizer)

@@ -16,6 +16,7 @@ import reference
 from reference.__main__ import main
 from reference.model.config import preset
 from reference.training.data import PackedText, read_documents
+from reference.training.plan import read_plan
 from reference.training.resume import load_newest, save_checkpoint
 from reference.training.tokenizer import ByteTokenizer
 from reference.training.trainer import Diverged, build_optimizer, learning_rate, train_step
@@ -140,6 +141,30 @@ def test_another_run_in_the_same_folder_is_refused(folder, capsys):
     said = capsys.readouterr().err
     assert "lr 0.002, now 0.5; layer_types [" in said and "a longer run" not in said
     assert main(command(folder, 5, "--resume", "never")) == 0
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["today's state.json", "hold-out behind the tokenizer's name"])
+def test_a_run_with_a_hold_out_is_resumed_and_never_without_it(older, folder, capsys):
+    assert main(command(folder, 4, "--hold-out")) == 0
+    wanted, checkpoints = weights(folder), folder / "out" / "checkpoints"
+    (checkpoints / "step_00000004" / "state.json").unlink()
+    path = checkpoints / "step_00000003" / "state.json"
+    state = json.loads(path.read_text())
+    assert state["run"]["hold_out"] is True and state["run"]["tokenizer"] == "bytes"
+    if older:
+        del state["run"]["hold_out"]
+        state["run"]["tokenizer"] = "bytes held out"
+        path.write_text(json.dumps(state))
+    assert main(command(folder, 4)) == 1
+    assert "other settings: hold_out True, now False." in capsys.readouterr().err
+    assert main(command(folder, 4, "--hold-out")) == 0
+    assert "continuing from step 3" in capsys.readouterr().out
+    assert_same(weights(folder), wanted)
+
+
+def test_an_older_run_without_a_hold_out_is_read_as_one():
+    assert read_plan({"tokenizer": "bpe:300"}) == {"tokenizer": "bpe:300", "hold_out": False}
+    assert read_plan({"tokenizer": "bpe:300 held out"}) == {"tokenizer": "bpe:300", "hold_out": True}
 
 
 def test_it_says_what_was_read_and_what_to_do_next(folder, capsys):

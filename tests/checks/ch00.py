@@ -1,14 +1,6 @@
-"""The checks of chapter 00 accept right answers and name what is wrong with wrong ones."""
+"""Answers to the exercises of chapter 00: right ones, and wrong ones with a part of what the check says."""
 
 import numpy as np
-import pytest
-
-from reference.checks import EXERCISES, Wrong, verdict
-
-
-def said(capsys, number, answer) -> str:
-    verdict(number, answer)
-    return capsys.readouterr().out
 
 
 def right_bytes(layers, kv_heads, head_dim, T, width):
@@ -67,33 +59,3 @@ WRONG = [
     ("0.5", "d", "More than that"),
     ("0.5", "four", "one letter"),
 ]
-
-
-def test_every_exercise_of_the_chapter_is_tried_here():
-    assert set(RIGHT) == {number for number in EXERCISES if number.startswith("0.")}
-
-
-@pytest.mark.parametrize("number", RIGHT)
-def test_a_right_answer_is_right(number, capsys):
-    assert said(capsys, number, RIGHT[number]).startswith(f"Exercise {number}: right.")
-
-
-@pytest.mark.parametrize(("number", "answer", "words"), WRONG)
-def test_a_wrong_answer_gets_the_sentence_that_names_its_mistake(number, answer, words, capsys):
-    verdict_line = said(capsys, number, answer)
-    assert "not yet" in verdict_line and words in verdict_line
-
-
-@pytest.mark.parametrize("number", ["0.1", "0.3"])
-@pytest.mark.parametrize("nothing", [lambda *a: None, lambda *a: ...])
-def test_a_stub_counts_as_no_answer(number, nothing, capsys):
-    assert "no answer yet" in said(capsys, number, nothing)
-
-
-def test_upper_case_and_spaces_are_accepted(capsys):
-    assert "right." in said(capsys, "0.4", "B, C")
-
-
-def test_a_check_raises_its_own_kind_of_error():
-    with pytest.raises(Wrong):
-        EXERCISES["0.5"].check("a")

@@ -1,14 +1,6 @@
-"""The checks of chapter 06 accept right answers and name what is wrong with wrong ones."""
+"""Answers to the exercises of chapter 06: right ones, and wrong ones with a part of what the check says."""
 
 import numpy as np
-import pytest
-
-from reference.checks import verdict
-
-
-def said(capsys, number, answer) -> str:
-    verdict(number, answer)
-    return capsys.readouterr().out
 
 
 def off_by_one(s):
@@ -61,17 +53,6 @@ WRONG = [
     ("6.5", "d", "outputs do change"),
     ("6.6", lambda t, j, W, n: t - j, "you counted in the text"),
     ("6.6", lambda t, j, W, n: min(t, W + n) - j if j < n else place(t, j, W, n), "one too many"),
-    ("6.6", lambda t, j, W, n: place(t, j, 10**6, n) if j < n else None, "still in the cache|you counted"),
+    ("6.6", lambda t, j, W, n: place(t, j, 10**6, n) if j < n else None, "you counted in the text"),
     ("6.6", lambda t, j, W, n: min(t, n + W - 1) - j if j < n else t - j, "was evicted"),
 ]
-
-
-@pytest.mark.parametrize("number", RIGHT)
-def test_right_answers_are_accepted(number, capsys):
-    assert said(capsys, number, RIGHT[number]).startswith(f"Exercise {number}: right")
-
-
-@pytest.mark.parametrize("number,answer,sentence", WRONG, ids=lambda x: x if isinstance(x, str) else None)
-def test_wrong_answers_are_told_what_is_wrong(number, answer, sentence, capsys):
-    text = said(capsys, number, answer)
-    assert "right." not in text and any(part in text for part in sentence.split("|")), text

@@ -1,0 +1,9 @@
+"""In which floating dtype the book computes what an input's own dtype is too short for."""
+
+import torch
+from torch import Tensor
+
+
+def inner_dtype(x: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for everything shorter."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
