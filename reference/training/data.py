@@ -1,5 +1,6 @@
 """Text for training: documents from anywhere, ids, and packed batches that never mix two documents."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -160,6 +161,10 @@ class PackedText:
             raise ValueError(f"data: {len(self.ids)} tokens are too few for pieces of {length}")
         self.bytes_per_token = sum(utf8_length(document) for document in documents) / len(self.ids)
         self.length, self.batch_size, self.seed = length, batch_size, seed
+
+    def digest(self) -> str:
+        """SHA-256 of the ids and of the tokenizer: what a run that resumes must find again."""
+        return hashlib.sha256(self.ids.numpy().tobytes() + self.tokenizer.fingerprint()).hexdigest()
 
     def batch(self, n: int, rank: int = 0, size: int = 1) -> Batch:
         rng = torch.Generator().manual_seed(1_000_003 * self.seed + n)

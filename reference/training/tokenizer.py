@@ -62,6 +62,10 @@ class ByteTokenizer:
         ids = ids.tolist() if isinstance(ids, Tensor) else ids
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
+    def fingerprint(self) -> bytes:
+        """Equal for tokenizers that give the same ids."""
+        return b"bytes"
+
     def save(self, folder: Path) -> None:
         """Bytes need no file; one that an earlier run left would be another tokenizer's."""
         (folder / FILE).unlink(missing_ok=True)
@@ -95,6 +99,9 @@ class BPETokenizer(ByteTokenizer):
     def decode_bytes(self, ids: list[int]) -> bytes:
         pieces = "".join(self.inner.id_to_token(i) for i in ids if i != self.begin)
         return bytes(self._bytes[char] for char in pieces)
+
+    def fingerprint(self) -> bytes:
+        return self.inner.to_str().encode()
 
     def save(self, folder: Path) -> None:
         write_text(folder / FILE, self.inner.to_str())
