@@ -26,5 +26,9 @@ def write_bytes(path: Path, data: bytes) -> None:
     refuse_installed(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_bytes(data)
-    beside.replace(path)
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except BaseException:  # a full disk, Ctrl-C: what stands stays, and nothing lies beside it
+        beside.unlink(missing_ok=True)
+        raise

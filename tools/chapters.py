@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jupytext
@@ -53,11 +54,27 @@ def as_file(notebook: nbformat.NotebookNode) -> str:
 
 
 def read_text(chapter: Chapter) -> nbformat.NotebookNode:
-    return clean(jupytext.read(chapter.text, fmt="md:myst"), chapter.number)
+    return clean(_whole(chapter.text, lambda path: jupytext.read(path, fmt="md:myst")), chapter.number)
 
 
 def read_notebook(chapter: Chapter) -> nbformat.NotebookNode:
-    return clean(nbformat.read(chapter.notebook, as_version=4), chapter.number)
+    return clean(_whole(chapter.notebook, lambda path: nbformat.read(path, as_version=4)), chapter.number)
+
+
+def _whole(path: Path, read: Callable[[Path], nbformat.NotebookNode]) -> nbformat.NotebookNode:
+    """What read(path) finds; ends with a sentence where the file is torn, empty or another kind of file."""
+    try:
+        notebook = read(path)
+        if notebook.cells and "kernelspec" in notebook.metadata:
+            return notebook
+        problem = "it has no cells, or a text without its head"
+    except Exception as error:  # JSON, YAML, encodings, attributes that are missing
+        problem = str(error).splitlines()[0][:80] or type(error).__name__
+    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    sys.exit(
+        f"{shown}: is no whole chapter ({problem}). Nothing was written. `git checkout {shown}` brings the last "
+        "committed one back; or delete it, and it is made anew from the other of the pair"
+    )
 
 
 def write_pair(chapter: Chapter, notebook: nbformat.NotebookNode) -> None:
@@ -118,8 +135,7 @@ def newer(chapter: Chapter) -> nbformat.NotebookNode:
     if as_text(notebook) == as_text(text):
         return notebook
     notebook_wins = chapter.notebook.stat().st_mtime > chapter.text.stat().st_mtime
-    older = ROOT / "build" / "older" / chapter.text.name
-    write_text(older, as_text(text if notebook_wins else notebook))
+    older = keep_older(chapter.text.name, as_text(text if notebook_wins else notebook))
     side = "notebook" if notebook_wins else "text form"
     print(f"{chapter.name}: the {side} is newer; what the other one said is kept in {older.relative_to(ROOT)}")
     if notebook_wins:
@@ -130,6 +146,17 @@ def newer(chapter: Chapter) -> nbformat.NotebookNode:
             cell.outputs = outputs[cell.source].outputs
             cell.execution_count = outputs[cell.source].execution_count
     return text
+
+
+def keep_older(name: str, text: str) -> Path:
+    """Write what would be lost into build/older, beside what earlier losers said."""
+    folder, stem = ROOT / "build" / "older", Path(name).stem
+    path, n = folder / name, 1
+    while path.exists() and path.read_text(encoding="utf-8") != text:
+        n += 1
+        path = folder / f"{stem}_{n}.md"
+    write_text(path, text)
+    return path
 
 
 def note_seconds(chapter: Chapter, notebook: nbformat.NotebookNode, seconds: float) -> None:

@@ -1,75 +1,134 @@
 """The tokenizer and the chat template that come with a checkpoint."""
 
-from datetime import datetime
 from pathlib import Path
 
 from torch import Tensor
 
+from reference.checkpoints.byte_level import read_tiktoken
 from reference.checkpoints.given import read_json
+from reference.checkpoints.template import render_template
+
+NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 class HubTokenizer:
-    """tokenizer.json of a folder, through the `tokenizers` library; chat templates through Jinja in its sandbox.
+    """tokenizer.json of a folder, through the `tokenizers` library, or Kimi's tiktoken.model; chat templates in Jinja.
 
     stops: the ids at which the model's authors stop. Raises ValueError that names the file.
     """
 
     def __init__(self, folder: Path):
-        self.folder, path = folder, folder / "tokenizer.json"
-        if not path.is_file():
-            raise ValueError(f"{path}: is missing; other kinds of tokenizer files are not read")
-        from tokenizers import Tokenizer
-
-        try:
-            self.inner = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises plain Exception
-            raise ValueError(f"{path}: can't be read ({error})") from None
+        self.folder = folder
+        self.about = self._read("tokenizer_config.json")
+        self.inner = self._read_tokenizer()
+        self.inner.no_truncation()  # saved by a job that cut its texts, or filled them up: a prompt is neither
+        self.inner.no_padding()
         self.vocab_size = self.inner.get_vocab_size()
         self.stops = self._stops()
 
-    def _stops(self) -> tuple[int, ...]:
-        for name in ("generation_config.json", "config.json"):
-            if (self.folder / name).is_file():
-                found = read_json(self.folder / name).get("eos_token_id")
-                if found is not None:
-                    return tuple(found) if isinstance(found, list) else (found,)
-        return ()
-
     def encode(self, text: str) -> list[int]:
-        """Ids, with the special tokens that the tokenizer puts around a text."""
+        """Ids, with the special tokens that the tokenizer puts around a text; those named in the text count as such."""
         return self.inner.encode(text).ids
 
     def decode(self, ids: list[int] | Tensor) -> str:
+        """The text of ids; special tokens are left out, broken UTF-8 becomes the replacement character."""
         return self.inner.decode(ids.tolist() if isinstance(ids, Tensor) else list(ids), skip_special_tokens=True)
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
-        """Ids of a conversation of {"role": ..., "content": ...}, as the chat template writes it, up to the answer."""
-        source, names = self._template()
-        from jinja2 import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    def encode_chat(
+        self, messages: list[dict], tools: list[dict] | None = None, *, add_generation_prompt: bool = True
+    ) -> list[int]:
+        """Ids of a conversation as the chat template writes it, up to where the answer begins.
 
-        def raise_exception(message: str) -> None:
-            raise TemplateError(message)
-
-        extensions = ["jinja2.ext.loopcontrols"]
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-        environment.globals |= {"raise_exception": raise_exception, "strftime_now": datetime.now().strftime}
+        messages: {"role": "system" | "user" | "assistant" | ..., "content": ...}, from the first on. tools: their JSON
+        schemas. Raises ValueError that names the template's file, also for a template that takes too long or too much.
+        """
+        path, source = self._template(tools is not None)
+        values = self._names() | {"messages": messages, "tools": tools, "documents": None}
         try:
-            text = environment.from_string(source).render(messages=messages, add_generation_prompt=True, **names)
-        except TemplateError as error:
-            raise ValueError(f"{self.folder}: its chat template refuses the conversation ({error})") from None
+            text = render_template(source, values | {"add_generation_prompt": add_generation_prompt})
+        except ValueError as error:
+            raise ValueError(f"{path}: its chat template {error}") from None
         return self.inner.encode(text, add_special_tokens=False).ids
 
-    def _template(self) -> tuple[str, dict[str, str]]:
-        path = self.folder / "tokenizer_config.json"
-        about = read_json(path) if path.is_file() else {}
-        names = {key: x["content"] if isinstance(x, dict) else x for key, x in about.items() if key.endswith("_token")}
-        names = {key: x for key, x in names.items() if isinstance(x, str)}
-        if (self.folder / "chat_template.jinja").is_file():
-            return (self.folder / "chat_template.jinja").read_text(encoding="utf-8"), names
-        template = about.get("chat_template")
+    def _read(self, name: str) -> dict:
+        return read_json(self.folder / name) if (self.folder / name).is_file() else {}
+
+    def _read_tokenizer(self) -> object:
+        path = self.folder / "tokenizer.json"
+        if not path.is_file():
+            if (self.folder / "tiktoken.model").is_file():
+                return read_tiktoken(self.folder / "tiktoken.model", self._special_ids())
+            raise ValueError(f"{path}: is missing; other files that are read: tiktoken.model")
+        from tokenizers import Tokenizer
+
+        try:
+            return Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises plain Exception
+            raise ValueError(f"{path}: can't be read ({error})") from None
+
+    def _special_ids(self) -> dict[int, str]:
+        """tokenizer_config.json's added_tokens_decoder: {id: name}."""
+        found = self.about.get("added_tokens_decoder", {})
+        try:
+            return {int(n): about["content"] for n, about in found.items()}
+        except (AttributeError, KeyError, TypeError, ValueError):
+            path = self.folder / "tokenizer_config.json"
+            raise ValueError(f'{path}: added_tokens_decoder: expected {{"id": {{"content": name}}}}') from None
+
+    def _stops(self) -> tuple[int, ...]:
+        """eos_token_id of generation_config.json, of config.json, of its text_config; else the eos token's id."""
+        config = self._read("config.json")
+        text = config.get("text_config")
+        for name, values in (
+            ("generation_config.json", self._read("generation_config.json")),
+            ("config.json", config),
+            ("config.json: text_config", text if isinstance(text, dict) else {}),
+        ):
+            found = values.get("eos_token_id")
+            ids = found if isinstance(found, list) else [] if found is None else [found]
+            for n in ids:
+                if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < 2**31:
+                    problem = f"expected an id or a list of ids, from 0, got {str(found)[:100]}"
+                    raise ValueError(f"{self.folder / name}: eos_token_id: {problem}")
+            if ids:
+                return tuple(ids)
+        found = self.inner.token_to_id(self._names().get("eos_token", ""))
+        return () if found is None else (found,)
+
+    def _names(self) -> dict[str, str]:
+        """bos_token, eos_token and so on, as tokenizer_config.json or the older special_tokens_map.json name them."""
+        names = {}
+        for file in ("special_tokens_map.json", "tokenizer_config.json"):
+            values = self.about if file == "tokenizer_config.json" else self._read(file)
+            for key in NAMED:
+                name = values.get(key)
+                name = name.get("content") if isinstance(name, dict) else name
+                if name is None:
+                    continue
+                if not isinstance(name, str):
+                    got = str(values[key])[:100]
+                    raise ValueError(f"{self.folder / file}: {key}: expected a name or its content, got {got}")
+                names[key] = name
+        return names
+
+    def _template(self, with_tools: bool) -> tuple[Path, str]:
+        """(its file, the template): chat_template.jinja, else tokenizer_config.json's; of several "tool_use" for tools,
+        "default" otherwise."""
+        path = self.folder / "chat_template.jinja"
+        if path.is_file():
+            try:
+                return path, path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"{path}: can't be read ({error})") from None
+        path, template = self.folder / "tokenizer_config.json", self.about.get("chat_template")
         if isinstance(template, list):
-            template = next((x["template"] for x in template if x.get("name") == "default"), None)
+            try:
+                named = {entry["name"]: entry["template"] for entry in template}
+            except (KeyError, TypeError):
+                raise ValueError(f"{path}: chat_template: expected a text or a list of name and template") from None
+            template = named.get("tool_use", named.get("default")) if with_tools else named.get("default")
         if template is None:
             raise ValueError(f"{self.folder}: has no chat template; give the prompt as plain text")
-        return template, names
+        if not isinstance(template, str):
+            raise ValueError(f"{path}: chat_template: expected a text, got {str(template)[:100]}")
+        return path, template

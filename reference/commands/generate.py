@@ -16,23 +16,35 @@ from reference.model.hybrid import HybridLM
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer
 
 UNKNOWN = "\ufffd"  # what broken UTF-8 is decoded as
+LOOK_BACK = 64  # tokens that are decoded again with each new one
 
 
 class Terminal:
-    """Prints text as it comes; a character of several tokens is held back until it is whole."""
+    """Prints text as it comes; a character of several tokens is held back until it is whole. finish() prints the rest.
+
+    All that is printed, end to end, is the text of all tokens.
+    """
 
     def __init__(self, tokenizer: ByteTokenizer | HubTokenizer | None = None):
-        self.tokenizer, self.ids, self.shown = ByteTokenizer() if tokenizer is None else tokenizer, [], ""
+        self.tokenizer = ByteTokenizer() if tokenizer is None else tokenizer
+        self.ids: list[int] = []
+        self.printed = 0  # characters of their text
 
     def __call__(self, token: torch.Tensor) -> None:
         self.ids.append(int(token[0]))
         text = self.tokenizer.decode(self.ids)
-        unfinished = text.endswith(UNKNOWN) and len(text) - len(self.shown) < 4
-        if text.startswith(self.shown) and not unfinished:
-            print(text[len(self.shown) :], end="", flush=True)
-            self.shown = text
-        if len(self.ids) > 64 and self.shown.endswith((" ", "\n")):  # a whole word: what follows can be read without it
-            self.ids, self.shown = [], ""
+        self._print(text.removesuffix(UNKNOWN))  # at the end it may be the beginning of a character
+        if len(self.ids) > LOOK_BACK and self.printed == len(text):
+            self.ids = self.ids[-LOOK_BACK // 2 :]  # enough to know whether a space belongs before the next word
+            self.printed = len(self.tokenizer.decode(self.ids))
+
+    def finish(self) -> None:
+        """Print what was held back: a character that never became whole is the replacement character."""
+        self._print(self.tokenizer.decode(self.ids))
+
+    def _print(self, text: str) -> None:
+        print(text[self.printed :], end="", flush=True)
+        self.printed = max(self.printed, len(text))
 
 
 def open_model(place: str, dtype: str | None) -> tuple[HybridLM, ByteTokenizer | HubTokenizer]:
@@ -76,7 +88,9 @@ def main(argv: list[str]) -> int:
         began = time.perf_counter()
         filters = {"top_k": chosen.top_k, "top_p": chosen.top_p, "min_p": chosen.min_p, "seed": chosen.seed}
         filters["stop"] = getattr(tokenizer, "stops", ())
-        out = generate(model, ids, chosen.tokens, chosen.temperature, **filters, stream=Terminal(tokenizer))
+        terminal = Terminal(tokenizer)
+        out = generate(model, ids, chosen.tokens, chosen.temperature, **filters, stream=terminal)
+        terminal.finish()
     except ValueError as error:
         print(f"generate: {error}", file=sys.stderr)
         return 1

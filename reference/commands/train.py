@@ -1,6 +1,7 @@
 """`python -m reference train`: train a hybrid model on text; killed at any moment, it goes on where it was.
 
-OUT/checkpoints holds the last two checkpoints, OUT/metrics.jsonl one line per step, and at the end OUT has
+OUT/run.json says what was asked for, OUT/checkpoints holds the last two checkpoints, OUT/metrics.jsonl one line per
+step, and at the end OUT has
 model.safetensors, config.json and loss.svg. The same command started again continues from the newest whole checkpoint
 and ends with bitwise the same weights as a run that was never disturbed (same machine, same threads).
 
@@ -12,8 +13,9 @@ import argparse
 import importlib.util
 import math
 import shlex
-import shutil
 import sys
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ from reference.commands.options import token_count
 from reference.distributed.world import STRATEGIES, World, join_world
 from reference.model.config import PRESETS, HybridConfig, pattern, preset
 from reference.training.data import PackedText, hold_out, read_documents, what_was_read
+from reference.training.folder import check_is_ours, checkpoints_of, clear_leftovers, delete_run, mark, only_writer
 from reference.training.plan import Habits, Plan
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer, train_bpe
 from reference.training.trainer import Diverged, train_model
@@ -55,7 +58,7 @@ def parser_of_train() -> argparse.ArgumentParser:
     plan.add_argument("--seed", type=int, default=0)
     plan.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="bfloat16: autocast")
     run = parser.add_argument_group("run")
-    run.add_argument("--out", type=Path, required=True, help="folder for checkpoints, metrics and the model")
+    run.add_argument("--out", type=folder_name, required=True, help="folder for checkpoints, metrics and the model")
     run.add_argument("--save-every", type=int, default=100)
     run.add_argument("--eval-every", type=int, default=0, help="steps between held-out losses (0: at the end)")
     run.add_argument("--resume", choices=["auto", "never"], default="auto", help="never: start over, delete OUT's run")
@@ -66,6 +69,13 @@ def parser_of_train() -> argparse.ArgumentParser:
     run.add_argument("--recompute", action="store_true", help="activation checkpointing: less memory, more time")
     run.add_argument("--tensorboard", action="store_true", help="also write OUT/tensorboard")
     return parser
+
+
+def folder_name(text: str) -> Path:
+    """For argparse: an empty text, as an unset variable of the shell leaves it, is no folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a folder's name, got an empty one")
+    return Path(text)
 
 
 def main(argv: list[str]) -> int:
@@ -127,25 +137,31 @@ def _train(chosen: argparse.Namespace, world: World) -> None:
     data = PackedText(documents, seed=chosen.seed, **pieces)
     if chosen.hold_out:
         held_out = PackedText(unseen, seed=0, **pieces)
+    plan = _plan(chosen, data.digest() + (held_out.digest() if held_out is not None else ""))
     if world.is_main:
-        if chosen.resume == "never":
-            shutil.rmtree(chosen.out / "checkpoints", ignore_errors=True)
+        check_is_ours(chosen.out)
         chosen.out.mkdir(parents=True, exist_ok=True)
-        if not (chosen.out / "checkpoints").exists():
-            tokenizer.save(chosen.out)
-    world.wait()
-    if (kept := load_tokenizer(chosen.out)).encode("a b") != tokenizer.encode("a b") or (
-        kept.vocab_size != tokenizer.vocab_size
-    ):
-        raise ValueError(f"tokenizer: {chosen.out} holds another one than these settings make; choose another --out")
-    train_model(config, data, held_out, _plan(chosen), _habits(chosen), world)
+    with only_writer(chosen.out) if world.is_main else nullcontext():
+        if world.is_main:
+            clear_leftovers(chosen.out)
+            if chosen.resume == "never":
+                delete_run(chosen.out)
+            if not checkpoints_of(chosen.out / "checkpoints"):
+                mark(chosen.out, {"config": config.to_dict(), "run": asdict(plan)})
+                tokenizer.save(chosen.out)
+        world.wait()
+        if load_tokenizer(chosen.out).fingerprint() != tokenizer.fingerprint():
+            problem = "holds another one than these settings make, or the text has changed; choose another --out"
+            raise ValueError(f"tokenizer: {chosen.out} {problem}")
+        train_model(config, data, held_out, plan, _habits(chosen), world)
     if world.is_main:
         out = shlex.quote(str(chosen.out))
         print(f'saved in {out}; try: python -m reference generate --model {out} --prompt "The "')
 
 
-def _plan(chosen: argparse.Namespace) -> Plan:
+def _plan(chosen: argparse.Namespace, text: str) -> Plan:
     return Plan(
+        text=text,
         data=chosen.data,
         hold_out=chosen.hold_out,
         tokenizer=f"bpe:{chosen.vocab_size}" if chosen.tokenizer == "bpe" else chosen.tokenizer,

@@ -1,36 +1,53 @@
 """Text for training: documents from anywhere, ids, and packed batches that never mix two documents."""
 
+import hashlib
 import json
+import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
 from reference.book.corpus import manual_text
-from reference.training.tokenizer import ByteTokenizer
+from reference.training.tokenizer import ByteTokenizer, utf8_length
 
 TEXTS = (".txt", ".md", ".jsonl")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # in UTF-8
+SURROGATE = re.compile("[\ud800-\udfff]")  # JSON's "\\ud83d" without the half that makes it a character
 
 
 def read_documents(source: str) -> list[str]:
     """Documents of a source: "manual" (the Python manual, one document per topic), a text file, a .jsonl file with a
     "text" field per line, a folder of such files, or hf:NAME[:CONFIG][:SPLIT], a data set of the Hugging Face Hub
-    with a "text" column (needs the optional package `datasets`). Raises ValueError that names source, file and line.
+    with a "text" column (needs the optional package `datasets`).
+
+    Files are UTF-8. A byte order mark is left out, a line of a text file may end in CR LF, a .jsonl file is cut at LF
+    only. Raises ValueError that names source, file and line.
     """
     if source == "manual":
         documents = manual_text().split("\n\n\n")
     elif source.startswith("hf:"):
         documents = _read_hub(source)
     else:
-        path = Path(source)
-        if not path.exists():
-            raise ValueError(f"data: expected 'manual', a file or a folder, got {source!r}, which doesn't exist")
-        documents = [document for file in text_files(path)[0] for document in _read_file(file)]
+        documents = [document for file in text_files(_existing(source))[0] for document in _read_file(file)]
     documents = [document for document in documents if document.strip()]
     if not documents:
         raise ValueError(f"data: {source!r} holds no text (.txt, .md and .jsonl files are read)")
     return documents
+
+
+def _existing(source: str) -> Path:
+    path = Path(source)
+    try:
+        exists, is_text = path.exists(), path.is_file() or path.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise ValueError(f"data: {source[:80]!r} can't be read ({error.strerror})") from None
+    if not exists:
+        raise ValueError(f"data: expected 'manual', a file or a folder, got {source[:200]!r}, which doesn't exist")
+    if not is_text:
+        raise ValueError(f"data: expected a file or a folder, got {source!r}: a run that resumes reads its text again")
+    return path
 
 
 def text_files(path: Path) -> tuple[list[Path], list[Path]]:
@@ -43,7 +60,7 @@ def text_files(path: Path) -> tuple[list[Path], list[Path]]:
 
 def what_was_read(source: str, documents: list[str]) -> str:
     """One line about a source: documents and bytes of text; of a folder, also files that were read and passed over."""
-    size = sum(len(document.encode("utf-8")) for document in documents)
+    size = sum(utf8_length(document) for document in documents)
     said = f"data: {source}: {len(documents):,} document(s), {size:,} bytes of text"
     if source == "manual" or source.startswith("hf:") or not Path(source).is_dir():
         return said
@@ -67,23 +84,42 @@ def _read_hub(source: str) -> list[str]:
 
 def _read_file(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"data: {path} is not UTF-8 text (byte {error.start})") from None
-    if path.suffix != ".jsonl":
-        return [text]
-    documents = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
+        with path.open("rb") as file:
+            file.seek(len(BYTE_ORDER_MARK) if file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK else 0)
+            if path.suffix == ".jsonl":
+                return _read_lines(path, file)
+            begin = file.tell()
+            return [_decode(file.read(), path, begin).replace("\r\n", "\n")]
+    except OSError as error:
+        raise ValueError(f"data: {path} can't be read ({error.strerror})") from None
+
+
+def _read_lines(path: Path, file: BinaryIO) -> list[str]:
+    documents, begin = [], file.tell()
+    for number, line in enumerate(file, 1):  # of bytes: U+2028 and its like are text, not ends of lines
+        text, begin = _decode(line, path, begin), begin + len(line)
+        if not text.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"data: {path}, line {number}: not JSON ({error.msg})") from None
+        except (RecursionError, ValueError) as error:  # lists within lists within lists; a number of 5,000 digits
+            raise ValueError(f"data: {path}, line {number}: can't be read ({error})") from None
         if not isinstance(record, dict) or not isinstance(record.get("text"), str):
             raise ValueError(f'data: {path}, line {number}: expected an object with a string field "text"')
+        if SURROGATE.search(record["text"]):
+            raise ValueError(f'data: {path}, line {number}: "text" holds half of a surrogate pair, which is no text')
         documents.append(record["text"])
     return documents
+
+
+def _decode(data: bytes, path: Path, begin: int) -> str:
+    """UTF-8; begin: where the data stand in the file."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"data: {path} is not UTF-8 text (byte {begin + error.start})") from None
 
 
 IGNORE = -100  # cross_entropy's mark for positions that have no target
@@ -120,12 +156,15 @@ class PackedText:
         tokenizer: ByteTokenizer | None = None,
     ):
         self.tokenizer = ByteTokenizer() if tokenizer is None else tokenizer
-        ids = [i for document in documents for i in self.tokenizer.encode(document)]
-        if len(ids) <= length:
-            raise ValueError(f"data: {len(ids)} tokens are too few for pieces of {length}")
-        self.ids = torch.tensor(ids, dtype=torch.int32)
-        self.bytes_per_token = sum(len(document.encode("utf-8")) for document in documents) / len(ids)
+        self.ids = self.tokenizer.encode_documents(documents)  # of two or four bytes, whatever the text's size
+        if len(self.ids) <= length:
+            raise ValueError(f"data: {len(self.ids)} tokens are too few for pieces of {length}")
+        self.bytes_per_token = sum(utf8_length(document) for document in documents) / len(self.ids)
         self.length, self.batch_size, self.seed = length, batch_size, seed
+
+    def digest(self) -> str:
+        """SHA-256 of the ids and of the tokenizer: what a run that resumes must find again."""
+        return hashlib.sha256(self.ids.numpy().tobytes() + self.tokenizer.fingerprint()).hexdigest()
 
     def batch(self, n: int, rank: int = 0, size: int = 1) -> Batch:
         rng = torch.Generator().manual_seed(1_000_003 * self.seed + n)
@@ -146,6 +185,6 @@ def hold_out(documents: list[str], every: int = 20) -> tuple[list[str], list[str
     """(documents to train on, every 20th to test on). One long document is cut: its last twentieth is held out."""
     if len(documents) >= every:
         return [d for n, d in enumerate(documents, 1) if n % every], documents[every - 1 :: every]
-    whole = "\n\n".join(documents)
+    whole = documents[0] if len(documents) == 1 else "\n\n".join(documents)
     cut = len(whole) - max(len(whole) // every, 1)
     return [whole[:cut]], [whole[cut:]]

@@ -22,6 +22,7 @@ class Plan:
     accumulate    batches per update
     seed          of the weights, and of which pieces make a batch
     dtype         "float32", or "bfloat16" for autocast
+    text          a digest of the ids of all texts and of the tokenizer
     """
 
     data: str
@@ -37,10 +38,12 @@ class Plan:
     accumulate: int
     seed: int
     dtype: str
+    text: str
 
 
 def read_plan(run: dict) -> dict:
-    """The plan that a checkpoint's state.json holds, in today's fields; older ones have hold_out in their tokenizer."""
+    """The plan that a checkpoint's state.json holds, in today's fields. Older ones have hold_out in their tokenizer,
+    and nothing about the text."""
     if "hold_out" in run:
         return run
     tokenizer = run["tokenizer"]

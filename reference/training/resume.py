@@ -7,16 +7,19 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from reference.distributed.shards import read_shards, read_whole, write_shards
 from reference.distributed.world import World
+from reference.training.folder import checkpoints_of
 
 KEEP = 2  # the one before the last is there for the day the last is torn
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 ONE_PROCESS = World()
+UNSEALED = {"step", "sharded", "processes", "sha256", "config", "run"}  # state.json's fields before it was sealed
 
 
 def save_checkpoint(
@@ -49,18 +52,21 @@ def save_checkpoint(
             save_file({"rng_state": torch.get_rng_state()}, part / "random.safetensors")
             seal = {path.name: _sha256(path) for path in sorted(part.iterdir())}
             state = {"step": step, "sharded": sharded, "processes": world.size, "sha256": seal, **about}
+            state["seal"] = _seal(state)
             (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
             for path in part.iterdir():
                 _flush(path)
-    except BaseException:
+    except BaseException as error:
         if world.is_main:
             shutil.rmtree(part, ignore_errors=True)  # no room on the disk, or Ctrl-C: the older ones are untouched
+        if isinstance(error, SafetensorError):
+            raise OSError(f"{part}: can't be written ({error})") from None
         raise
     if world.is_main:
         if target.exists():
             shutil.rmtree(target)
         part.rename(target)
-        for old in _all(folder)[:-KEEP]:
+        for old in checkpoints_of(folder)[:-KEEP]:
             shutil.rmtree(old)
     world.wait()
     return target
@@ -68,7 +74,7 @@ def save_checkpoint(
 
 def load_newest(folder: Path, say=print) -> tuple[Path, dict] | None:
     """The newest checkpoint whose files are what its seal says, and its state.json; None if there is none."""
-    for path in reversed(_all(folder)):
+    for path in reversed(checkpoints_of(folder)):
         problem = _problem(path)
         if problem is None:
             return path, json.loads((path / "state.json").read_text(encoding="utf-8"))
@@ -103,19 +109,26 @@ def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
     return found
 
 
-def _all(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step_*") if path.suffix != ".part")
-
-
 def _problem(path: Path) -> str | None:
+    """Why a checkpoint can't be used, None if it is whole: every file, state.json itself, and the folder's name."""
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        older = state.keys() == UNSEALED and "text" not in state["run"]  # from before there was a seal
+        if not older and state.pop("seal") != _seal(state):
+            return "state.json isn't what was written"
         for name, digest in state["sha256"].items():
             if _sha256(path / name) != digest:
                 return f"{name} isn't what was written"
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        if path.name != f"step_{state['step']:08d}":
+            return f"it holds step {state['step']}"
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         return f"it is incomplete ({type(error).__name__})"
     return None
+
+
+def _seal(state: dict) -> str:
+    """A digest of state.json's content but the seal."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -1,14 +1,28 @@
 """Text to ids and back: bytes, which need no training, or a small byte-level BPE by the `tokenizers` library."""
 
+import re
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from reference.arguments import is_whole_number
+from reference.checkpoints.byte_level import byte_characters
 from reference.files import write_text
 
 FILE = "tokenizer.json"
 BEGIN_TEXT = "<|begin|>"
+PIECE = 2**20  # characters that are encoded at once
+LINE_END = re.compile(r"(?<=\S)\n(?=\S)")
+EMPTY = torch.empty(0, dtype=torch.int16)
+
+
+def utf8_length(text: str) -> int:
+    """len(text.encode("utf-8")), without a copy of a long text."""
+    return len(text) if text.isascii() else sum(len(text[n : n + PIECE].encode()) for n in range(0, len(text), PIECE))
 
 
 class ByteTokenizer:
@@ -20,13 +34,37 @@ class ByteTokenizer:
         """[begin, bytes...]"""
         return [self.begin, *text.encode("utf-8")]
 
+    def encode_documents(self, documents: Iterable[str]) -> Tensor:
+        """encode() of each document, end to end: int16 [n], or int32 where the vocabulary needs it.
+
+        Long documents are encoded piece by piece, so that lists of ids never grow with the text.
+        """
+        ids = array("h" if self.vocab_size <= 2**15 else "i")
+        for document in documents:
+            ids.append(self.begin)
+            for piece in self.pieces(document):
+                self.append_ids(piece, ids)
+        return torch.frombuffer(ids, dtype=torch.int16 if ids.typecode == "h" else torch.int32) if ids else EMPTY
+
+    def pieces(self, text: str) -> Iterator[str]:
+        """The text in pieces whose ids, end to end, are those of the whole: bytes can be cut anywhere."""
+        return (text[begin : begin + PIECE] for begin in range(0, len(text), PIECE))
+
+    def append_ids(self, piece: str, ids: array) -> None:
+        ids.frombytes(np.frombuffer(piece.encode("utf-8"), np.uint8).astype(np.int16).tobytes())
+
     def decode_bytes(self, ids: list[int]) -> bytes:
+        """The bytes that ids stand for; `begin` stands for none."""
         return bytes(i for i in ids if i < self.begin)
 
     def decode(self, ids: list[int] | Tensor) -> str:
         """The text of ids; `begin` is left out, broken UTF-8 becomes the replacement character."""
         ids = ids.tolist() if isinstance(ids, Tensor) else ids
         return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def fingerprint(self) -> bytes:
+        """Equal for tokenizers that give the same ids."""
+        return b"bytes"
 
     def save(self, folder: Path) -> None:
         """Bytes need no file; one that an earlier run left would be another tokenizer's."""
@@ -40,24 +78,33 @@ class BPETokenizer(ByteTokenizer):
         self.inner, self.vocab_size, self.begin = inner, inner.get_vocab_size(), inner.token_to_id(BEGIN_TEXT)
         if self.begin is None:
             raise ValueError(f"tokenizer: expected one with the token {BEGIN_TEXT!r}, as train_bpe makes them")
-        self._bytes = {char: byte for byte, char in _byte_characters().items()}
+        inner.encode_special_tokens = True  # the marker's name in a text is text, it begins no document
+        self._bytes = {char: byte for byte, char in byte_characters().items()}
 
     def encode(self, text: str) -> list[int]:
         return [self.begin, *self.inner.encode(text, add_special_tokens=False).ids]
+
+    def pieces(self, text: str) -> Iterator[str]:
+        """Cut only behind a line that ends between two characters that are no spaces: no run of bytes that can become
+        one id reaches across, since words and runs of spaces are split there first."""
+        begin = 0
+        while len(text) - begin > PIECE and (found := LINE_END.search(text, begin + PIECE)):
+            yield text[begin : found.end()]
+            begin = found.end()
+        yield text[begin:]
+
+    def append_ids(self, piece: str, ids: array) -> None:
+        ids.extend(self.inner.encode(piece, add_special_tokens=False).ids)
 
     def decode_bytes(self, ids: list[int]) -> bytes:
         pieces = "".join(self.inner.id_to_token(i) for i in ids if i != self.begin)
         return bytes(self._bytes[char] for char in pieces)
 
+    def fingerprint(self) -> bytes:
+        return self.inner.to_str().encode()
+
     def save(self, folder: Path) -> None:
         write_text(folder / FILE, self.inner.to_str())
-
-
-def _byte_characters() -> dict[int, str]:
-    """The printable character by which byte-level BPE writes each byte. Source: GPT-2 (Radford et al. 2019)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
 
 
 def train_bpe(documents: list[str], vocab_size: int) -> BPETokenizer:

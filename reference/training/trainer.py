@@ -45,7 +45,7 @@ def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.o
 
 
 def learning_rate(step: int, *, peak: float, warm_up: int, steps: int, floor: float = 0.1) -> float:
-    """Linear up over warm_up steps, then a cosine down to floor * peak at the last."""
+    """Linear up over warm_up steps, then a cosine down to floor * peak at `steps`, the last."""
     if step < warm_up:
         return peak * (step + 1) / warm_up
     done = (step - warm_up) / max(steps - warm_up, 1)
@@ -150,7 +150,7 @@ def train_model(
     about = {"config": config.to_dict(), "run": asdict(plan)}
     found = load_newest(checkpoints, print if world.is_main else lambda said: None) if habits.resume else None
     if found is not None:
-        path, state = found[0], found[1] | {"run": read_plan(found[1]["run"])}
+        path, state = found[0], found[1] | {"run": {"text": plan.text} | read_plan(found[1]["run"])}
         if state["config"] != about["config"] or state["run"] != about["run"]:
             raise ValueError(_other_settings(path, state, about))
         restore(path, model, optimizer)
@@ -163,7 +163,7 @@ def train_model(
     with _Log(habits, plan.steps, first, world) as log, _stop_after_the_step() as asked_to_stop:
         for step in range(first, plan.steps):
             began = time.perf_counter()
-            rate = learning_rate(step, peak=plan.lr, warm_up=plan.warm_up, steps=plan.steps)
+            rate = learning_rate(step, peak=plan.lr, warm_up=plan.warm_up, steps=plan.steps - 1)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             options = {"config": config, "world": world, "dtype": plan.dtype}
@@ -192,7 +192,9 @@ def train_model(
 
 def _other_settings(path: Path, kept: dict, asked: dict) -> str:
     both = [(key, kept[part].get(key), x) for part in ("run", "config") for key, x in asked[part].items()]
-    changed = [f"{key} {old}, now {new}" for key, old, new in both if old != new]
+    changed = [f"{key} {old}, now {new}" for key, old, new in both if old != new and key != "text"]
+    if not changed and kept["run"]["text"] != asked["run"]["text"]:
+        changed.append("the text of --data, or its tokenizer, has changed since")
     ways = "--resume never starts over and deletes that run, another --out leaves it"
     more = " (the rate falls with the number of steps: a longer run is another run)" if "steps " in str(changed) else ""
     return f"resume: {path} belongs to a run with other settings: {'; '.join(changed)}{more}. {ways}."

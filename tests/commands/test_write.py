@@ -7,6 +7,7 @@ from reference.__main__ import main
 from reference.checkpoints import load_model
 from reference.commands.generate import Terminal
 from reference.commands.options import token_count
+from reference.training.tokenizer import ByteTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,36 @@ def test_a_cost_is_the_same_in_both_spellings(capsys):
 def test_a_folder_without_a_model_is_named(tmp_path, capsys):
     assert main(["generate", "--model", str(tmp_path)]) == 1
     assert "has no config.json" in capsys.readouterr().err
+
+
+class Words:
+    """A tokenizer whose words begin with the space before them, and which takes the first space of a text away."""
+
+    pieces = ("_a", "_b", "c", "\ufffd")
+
+    def decode(self, ids):
+        return "".join(self.pieces[i] for i in ids).replace("_", " ").removeprefix(" ")
+
+
+BYTES = ByteTokenizer()
+BROKEN = {
+    "broken, then text": (BYTES, [0xC3, 0xC3, 0x28, *b"abc" * 40, *"é湖".encode()]),
+    "broken at the end": (BYTES, [*b"ab", 0xE6, 0xB9]),
+    "a character behind broken ones": (BYTES, [0xC3, 0xC3, 0xC3, *"湖".encode(), 0xF0, 0x9F, *"😀a".encode()]),
+    "a long text": (BYTES, list("Grüße, 湖 😀! ".encode() * 20)),
+    "nothing but halves": (BYTES, [0xC3] * 100),
+    "a token of no text": (BYTES, [256, 97, 256, 98]),
+    "spaces before words": (Words(), [0, 1, 2, 1, 3, 0, 0, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_streamed_is_the_text_of_all_tokens(name, capsys):
+    tokenizer, ids = BROKEN[name]
+    stream, said = Terminal(tokenizer), ""
+    for n, i in enumerate(ids):
+        stream(torch.tensor([i]))
+        said += capsys.readouterr().out
+        assert len(tokenizer.decode(ids[: n + 1])) - len(said) <= 1, "falls behind"
+    stream.finish()
+    assert said + capsys.readouterr().out == tokenizer.decode(ids)
