@@ -14,7 +14,7 @@ FILES = sorted(REFERENCE.rglob("*.py"))
 TAG = re.compile(r"\((\d+\.\d+)\)")
 # A room of the house, a folder or a loose module of reference/, may import only from rooms on lower floors.
 FLOORS = (
-    ("files", "equations"),
+    ("files", "equations", "options"),
     ("book", "ops", "tasks"),
     ("layers", "plotting", "integrations"),
     ("model", "notebook"),

@@ -5,7 +5,6 @@ import json
 from typing import NamedTuple
 
 from reference.checkpoints.published import PUBLISHED, published_config
-from reference.commands.options import token_count
 from reference.model.config import SOFTMAX, HybridConfig
 from reference.model.costs import (
     GROWING,
@@ -18,6 +17,7 @@ from reference.model.costs import (
     prefill_flops,
     prompt_mixing_flops,
 )
+from reference.options import token_count
 
 
 class Machine(NamedTuple):

@@ -5,7 +5,7 @@ import torch
 
 from reference.__main__ import main
 from reference.commands.generate import Terminal, load_model
-from reference.commands.options import token_count
+from reference.options import token_count
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from reference.commands.experiment import EXPERIMENTS
 from reference.equations import delta_step, hebbian_step
 from reference.experiments.untrained.capacity import (
     CAPACITY,
-    FITTED,
+    FITS,
     RULES,
     correlated_keys,
     expected_error,
@@ -27,7 +27,7 @@ from reference.experiments.untrained.capacity import (
 )
 from reference.experiments.untrained.constructions import (
     CONSTRUCTIONS,
-    TASKS,
+    GROUPS,
     by_window,
     check_reads,
     draw_tracking,
@@ -40,7 +40,7 @@ from reference.experiments.untrained.number_formats import FORMATS, store_
 from reference.experiments.untrained.precision import (
     ADDITIVE,
     DATA,
-    DELTA,
+    DELTA_STATES,
     PRECISION,
     States,
     cache_errors,
@@ -153,7 +153,7 @@ def test_no_matrix_misses_less_than_the_best_and_up_to_Dk_pairs_it_misses_nothin
     for pairs in (8, 16, 40):
         k, v = unit_rows(30, pairs, 16, rng=seeded()), unit_rows(30, pairs, 8, rng=seeded(1))
         misses = {rule: (k @ write_pairs(rule, k, v) - v).square().sum((1, 2)) for rule in RULES}
-        misses |= {name: (k @ fit_pairs(k, v, x) - v).square().sum((1, 2)) for name, x in FITTED.items()}
+        misses |= {name: (k @ fit_pairs(k, v, x) - v).square().sum((1, 2)) for name, x in FITS.items()}
         for name, miss in misses.items():
             assert (misses["best"] <= miss + 1e-12).all(), name
         if pairs <= 16:
@@ -198,10 +198,10 @@ def test_where_a_curve_falls_through():
 # ---------------------------------------------------------------- constructions
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", GROUPS)
 def test_answers_follow_the_permutation_matrices(task):
     track = draw_tracking(task, 50, 3, seeded())
-    n, writes = TASKS[task]
+    n, writes = GROUPS[task]
     assert track.asked.sum() == 50 and track.q.shape == (3, n + 50 * writes, 1, n)
     for b in range(3):
         S = torch.zeros(n, n, dtype=torch.float64)
@@ -218,9 +218,9 @@ def test_answers_follow_the_permutation_matrices(task):
         assert (counts / counts.sum() - 0.2).abs().max() < 0.02
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", GROUPS)
 def test_beta_two_tracks_ten_thousand_tokens_through_every_operator(task):
-    writes = TASKS[task][1]
+    writes = GROUPS[task][1]
     track = draw_tracking(task, 10_000 // writes, 1, seeded())
     found = through_operators(track)
     assert len(found) == 6 and all(x["wrong"] == 0 for x in found.values())
@@ -361,7 +361,7 @@ def test_an_8_bit_cache_does_not_age():
 def test_rounding_once_hardly_hurts_lightning_and_rounding_its_decay_apart_stops_it():
     settings = {"positions": [64, 4096], "heads": 1, "D": 32, "data": ["fresh", "seldom"]}
     found = measure_precision(0, settings, SILENT)
-    assert set(found) == {*ADDITIVE, *DELTA, "softmax_flat", "softmax_sharp", "fading"}
+    assert set(found) == {*ADDITIVE, *DELTA_STATES, "softmax_flat", "softmax_sharp", "fading"}
 
     def last(model: str, kind: str, form: str) -> float:
         return found[model][kind][form]["read"][-1]
