@@ -87,13 +87,7 @@ def add_threads(parser: argparse._ActionsContainer, default: int, note: str = ""
 
 def add_device(parser: argparse._ActionsContainer) -> None:
     """--device cpu or cuda."""
-    parser.add_argument(
-        "--device",
-        type=device_name,
-        choices=["cpu", "cuda"],
-        default="cpu",
-        help="default cpu",
-    )
+    parser.add_argument("--device", type=device_name, choices=["cpu", "cuda"], default="cpu", help="default cpu")
 
 
 def _number(text: str, read: Callable[[str], float], bounds: str) -> float:
