@@ -4,6 +4,7 @@ It holds no tensors: tokens and bytes are counted. A position is (node of the tr
 some prompt or answer up to which the cache is kept.
 """
 
+from bisect import insort
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -54,41 +55,46 @@ class HeldTokens:
         self.trace, self.tokens = trace, 0
         self._inside: dict[int, list[int]] = {}  # node -> positions in it, as tokens from the root, ascending
         self._beneath: dict[int, int] = {}  # node -> number of positions in nodes that follow it
+        self._needed: dict[int, int] = {}  # node -> tokens of it that are needed
 
     def inside(self, node: int) -> list[int]:
         """The positions in a node, as tokens from the root, ascending."""
         return self._inside.get(node, [])
 
     def of_node(self, node: int) -> int:
-        """Tokens of one node that are needed: all if a position follows it, else up to the last position in it."""
-        if self._beneath.get(node, 0):
-            return self.trace.tokens[node]
-        here = self.inside(node)
-        return here[-1] - self.trace.start(node) if here else 0
+        """Tokens of one node that are needed."""
+        return self._needed.get(node, 0)
 
     def add(self, position: Position) -> None:
         """A position comes."""
         node, x = position
-        before = self._on_the_way(node)
-        self._inside[node] = sorted([*self.inside(node), x])
+        insort(self._inside.setdefault(node, []), x)
         self._count(node, +1)
-        self.tokens += self._on_the_way(node) - before
 
     def remove(self, position: Position) -> None:
         """A position goes."""
         node, x = position
-        before = self._on_the_way(node)
         self._inside[node].remove(x)
         self._count(node, -1)
-        self.tokens += self._on_the_way(node) - before
 
     def _count(self, node: int, change: int) -> None:
-        for above in self.trace.path(node)[:-1]:
-            self._beneath[above] = self._beneath.get(above, 0) + change
+        """Bring the counts up to date after a change of the positions in a node."""
+        self._count_needed(node)
+        for above in self.trace.above(node):
+            before = self._beneath.get(above, 0)
+            self._beneath[above] = before + change
+            if before == 0 or before + change == 0:
+                self._count_needed(above)
 
-    def _on_the_way(self, node: int) -> int:
-        """Tokens needed of all nodes from the root to this one: no other node's can change with a position in it."""
-        return sum(self.of_node(n) for n in self.trace.path(node))
+    def _count_needed(self, node: int) -> None:
+        """All tokens of a node are needed if a position follows it, else those up to the last position in it."""
+        if self._beneath.get(node, 0):
+            needed = self.trace.tokens[node]
+        else:
+            here = self.inside(node)
+            needed = here[-1] - self.trace.start(node) if here else 0
+        self.tokens += needed - self.of_node(node)
+        self._needed[node] = needed
 
 
 class Store:
