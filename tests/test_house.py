@@ -14,7 +14,7 @@ FILES = sorted(REFERENCE.rglob("*.py"))
 TAG = re.compile(r"\((\d+\.\d+)\)")
 # A room of the house, a folder or a loose module of reference/, may import only from rooms on lower floors.
 FLOORS = (
-    ("arguments", "dtypes", "files", "equations"),
+    ("arguments", "dtypes", "files", "equations", "options"),
     ("book", "ops", "tasks"),
     ("layers", "plotting", "integrations"),
     ("model", "notebook"),
@@ -24,6 +24,7 @@ FLOORS = (
     ("commands",),
     ("__main__", "__init__"),
 )
+DOCUMENTED = ("experiments", "tasks")  # rooms in which everything public has a docstring
 RANKS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -100,6 +101,27 @@ def test_what_is_private_is_imported_by_nobody_else():
             is_module = ROOT.joinpath(*module.split(".")).with_suffix(".py").exists()
             allowed = is_module and owner == package and "._" not in name[private.end() :]
             assert allowed, f"{path.relative_to(ROOT)} imports {name}, which is private to {owner}"
+
+
+def undocumented(body: list[ast.stmt], owner: str = "") -> list[str]:
+    """Public functions, classes and methods without a docstring."""
+    found = []
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            if ast.get_docstring(node) is None:
+                found.append(owner + node.name)
+            if isinstance(node, ast.ClassDef):
+                found += undocumented(node.body, f"{owner}{node.name}.")
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if home(path) in DOCUMENTED], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_what_is_public_has_a_docstring(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree) is not None
+    assert undocumented(tree.body) == []
 
 
 @pytest.mark.parametrize("chapter", read_manifest().chapters, ids=lambda c: c.name)

@@ -21,7 +21,7 @@ import reference
 from reference.checks import verdict
 from reference.book.corpus import manual_text, word_vectors
 from reference.experiments.models.hybrid import load_hybrid
-from reference.experiments.toys.engine import load_record
+from reference.experiments.records import load_record
 from reference.book.manifest import read_manifest
 from reference.notebook import start
 from reference.ops import chunk_gated_delta_rule

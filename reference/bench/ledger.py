@@ -9,7 +9,6 @@ beside the formula's at the same lengths, and the lengths where a linear layer o
 import argparse
 from collections.abc import Callable
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +29,7 @@ from reference.bench.mixers import (
 )
 from reference.files import write_text
 from reference.model.costs import layer_cache_bytes, layer_decode_work, mixer_parameters, prompt_mixing_flops
+from reference.options import add_threads, at_least, folder_path
 
 BYTES, FITTED = 4, 3  # float32; exponents are fitted to so many of the longest lengths
 PIECES = ", in pieces"  # a window's prompt, 256 tokens at a time
@@ -238,13 +238,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference bench ledger", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="short texts, two rounds")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often everything is timed (default 5)")
-    parser.add_argument("--out", type=Path, help="folder for bench_ledger.json")
+    add_threads(parser, 1)
+    parser.add_argument("--rounds", type=at_least(1), default=5, help="how often everything is timed (default 5)")
+    parser.add_argument("--out", type=folder_path, help="folder for bench_ledger.json")
     chosen = parser.parse_args(argv)
-    for name in ("threads", "rounds"):
-        if getattr(chosen, name) < 1:
-            parser.error(f"--{name}: expected a number >= 1, got {getattr(chosen, name)}")
     torch.set_num_threads(chosen.threads)
     rounds = 2 if chosen.quick else chosen.rounds
     record = {"machine": describe_machine("cpu"), "quick": chosen.quick, "rounds": rounds, "width": WIDTH}

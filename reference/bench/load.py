@@ -12,6 +12,7 @@ from reference.checkpoints import save_pretrained
 from reference.files import write_text
 from reference.model.config import HybridConfig, preset
 from reference.model.hybrid import HybridLM
+from reference.options import add_threads, folder_path
 
 ONE_GIGABYTE = {"hidden_size": 1024, "vocab_size": 32_000, "intermediate_size": 2048, "num_experts": 36}
 ONE_GIGABYTE |= {"moe_intermediate_size": 1024, "shared_expert_intermediate_size": 1024, "num_nextn_predict_layers": 0}
@@ -30,11 +31,9 @@ print_resident(peak=True)
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference bench load", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the size")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default 2)")
-    parser.add_argument("--out", type=Path, help="folder for bench_load.json")
+    add_threads(parser, 2)
+    parser.add_argument("--out", type=folder_path, help="folder for bench_load.json")
     chosen = parser.parse_args(argv)
-    if chosen.threads < 1:
-        parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
     torch.set_num_threads(chosen.threads)
     sizes = ONE_GIGABYTE | ({"num_experts": 4} if chosen.quick else {})
     config = HybridConfig.from_dict(preset("tiny_moe").to_dict() | sizes)

@@ -7,7 +7,6 @@ all-linear stack, whose cache never grows, and an all-softmax one.
 """
 
 import argparse
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from reference.files import write_text
 from reference.model.cache import new_cache
 from reference.model.config import HybridConfig, pattern
 from reference.model.hybrid import HybridLM
+from reference.options import add_threads, folder_path
 
 MODEL_SIZES = {"vocab_size": 1024, "hidden_size": 512, "intermediate_size": 1536}
 HEADS = {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64}
@@ -171,11 +171,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference bench model", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="short texts, one repeat; the targets don't apply")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default 2)")
-    parser.add_argument("--out", type=Path, help="folder for bench_model.json")
+    add_threads(parser, 2)
+    parser.add_argument("--out", type=folder_path, help="folder for bench_model.json")
     chosen = parser.parse_args(argv)
-    if chosen.threads < 1:
-        parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
     torch.set_num_threads(chosen.threads)
     record = {"machine": describe_machine("cpu"), "sizes": MODEL_SIZES | HEADS | LINEAR, "quick": chosen.quick}
     record["table"] = compare(1100, 1) if chosen.quick else compare(4096, 5)

@@ -7,7 +7,6 @@ Peak memory is resident memory of a fresh process above what it held when its in
 """
 
 import argparse
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from reference.ops import (
     recurrent_gated_delta_rule,
     softmax_attention,
 )
+from reference.options import add_device, add_threads, folder_path
 
 D = 128  # Dk = Dv, as in Qwen3-Next and Kimi Linear
 SHAPES = [(2048, 32), (8192, 8), (8192, 32)]
@@ -253,16 +253,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference bench ops", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="small shapes, under a minute; the targets don't apply")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default 2)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--out", type=Path, help="folder for bench_ops.json and bench_ops.svg")
+    add_threads(parser, 2)
+    add_device(parser)
+    parser.add_argument("--out", type=folder_path, help="folder for bench_ops.json and bench_ops.svg")
     chosen = parser.parse_args(argv)
-    if chosen.threads < 1:
-        parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: this PyTorch finds no GPU")
-    if chosen.out is not None and chosen.out.exists() and not chosen.out.is_dir():
-        parser.error(f"--out: {chosen.out} is a file, expected a folder")
     torch.set_num_threads(chosen.threads)
     record = _run(chosen.device, chosen.quick)
     print(summary(record))

@@ -5,7 +5,6 @@ training step of 4096, in turns within one run. Attention, experts and projectio
 """
 
 import argparse
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from reference.bench.measure import as_json, describe_machine, side_by_side
 from reference.files import write_text
 from reference.integrations.transformers import fast_linear_attention
+from reference.options import add_threads, folder_path
 
 CONFIG = {
     "vocab_size": 1024,
@@ -70,11 +70,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference bench transformers", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="short texts, one repeat")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default 2)")
-    parser.add_argument("--out", type=Path, help="folder for bench_transformers.json")
+    add_threads(parser, 2)
+    parser.add_argument("--out", type=folder_path, help="folder for bench_transformers.json")
     chosen = parser.parse_args(argv)
-    if chosen.threads < 1:
-        parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
     torch.set_num_threads(chosen.threads)
     record = {"machine": describe_machine("cpu"), "config": CONFIG, "quick": chosen.quick}
     record["table"] = _run(256, 128, 1) if chosen.quick else _run(8192, 4096, 3)

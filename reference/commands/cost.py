@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from reference.arguments import check_positive_int
 from reference.checkpoints.published import PUBLISHED, published_config
-from reference.commands.options import token_count
 from reference.model.config import SOFTMAX, HybridConfig
 from reference.model.costs import (
     GROWING,
@@ -19,6 +18,7 @@ from reference.model.costs import (
     prefill_flops,
     prompt_mixing_flops,
 )
+from reference.options import token_count
 
 
 class Machine(NamedTuple):

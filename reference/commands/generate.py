@@ -10,9 +10,9 @@ import torch
 from reference.checkpoints.chat import HubTokenizer
 from reference.checkpoints.hub import find_folder
 from reference.checkpoints.trained import is_trained_here, load_model
-from reference.commands.options import token_count
 from reference.model.generation import check_sampling, generate
 from reference.model.hybrid import HybridLM
+from reference.options import add_threads, seed_below, token_count
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer
 
 UNKNOWN = "\ufffd"  # what broken UTF-8 is decoded as
@@ -75,8 +75,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)
     parser.add_argument("--min-p", type=float)
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=seed_below(63))
+    add_threads(parser, 2)
     chosen = parser.parse_args(argv)
     _check(parser, chosen)
     torch.set_num_threads(chosen.threads)
@@ -101,10 +101,6 @@ def main(argv: list[str]) -> int:
 
 def _check(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
     """End with a sentence that names the option, before a model is read or a word is printed."""
-    if chosen.threads < 1:
-        parser.error(f"--threads: expected a number >= 1, got {chosen.threads}")
-    if chosen.seed is not None and not 0 <= chosen.seed < 2**63:
-        parser.error(f"--seed: expected a whole number from 0 to 2^63 - 1, got {chosen.seed}")
     try:
         check_sampling(chosen.tokens, chosen.temperature, chosen.top_k, chosen.top_p, chosen.min_p)
     except ValueError as error:

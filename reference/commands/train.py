@@ -1,9 +1,9 @@
 """`python -m reference train`: train a hybrid model on text; killed at any moment, it goes on where it was.
 
 OUT/run.json says what was asked for, OUT/checkpoints holds the last two checkpoints, OUT/metrics.jsonl one line per
-step, and at the end OUT has
-model.safetensors, config.json and loss.svg. The same command started again continues from the newest whole checkpoint
-and ends with bitwise the same weights as a run that was never disturbed (same machine, same threads).
+step, and at the end OUT has model.safetensors, config.json and loss.svg. The same command started again continues from
+the newest whole checkpoint and ends with bitwise the same weights as a run that was never disturbed (same machine, same
+threads).
 
 Several processes: `torchrun --nproc-per-node 2 -m reference train ... --parallel ddp|fsdp`. They share every batch, so
 that the losses are those of one process up to rounding, and go on from each other's checkpoints, whatever their number.
@@ -11,25 +11,21 @@ that the losses are those of one process up to rounding, and go on from each oth
 
 import argparse
 import importlib.util
-import math
 import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
-from reference.commands.options import token_count
 from reference.distributed.world import STRATEGIES, World, join_world
 from reference.model.config import PRESETS, HybridConfig, pattern, preset
+from reference.options import add_device, add_threads, at_least, folder_path, positive, seed_below, token_count
 from reference.training.data import PackedText, hold_out, read_documents, what_was_read
 from reference.training.folder import check_is_ours, checkpoints_of, clear_leftovers, delete_run, mark, only_writer
 from reference.training.plan import Habits, Plan
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer, train_bpe
 from reference.training.trainer import Diverged, train_model
-
-POSITIVE = ("steps", "batch_size", "length", "accumulate", "warm_up", "save_every", "threads")
 
 
 def parser_of_train() -> argparse.ArgumentParser:
@@ -47,35 +43,28 @@ def parser_of_train() -> argparse.ArgumentParser:
     text.add_argument("--vocab-size", type=int, default=2048, help="of the BPE, trained on the data (default 2048)")
     text.add_argument("--hold-out", action="store_true", help="keep every 20th document for held_out_loss")
     plan = parser.add_argument_group("training")
-    plan.add_argument("--steps", type=int, default=1000)
-    plan.add_argument("--batch-size", type=int, default=8, help="pieces per batch (default 8)")
-    plan.add_argument("--length", type=token_count, default=256, help="tokens per piece (default 256)")
-    plan.add_argument("--accumulate", type=int, default=1, help="batches per update (default 1)")
-    plan.add_argument("--lr", type=float, default=2e-3)
-    plan.add_argument("--warm-up", type=int, default=50)
-    plan.add_argument("--weight-decay", type=float, default=0.1)
-    plan.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (default 1)")
-    plan.add_argument("--seed", type=int, default=0)
+    plan.add_argument("--steps", type=at_least(1), default=1000)
+    plan.add_argument("--batch-size", type=at_least(1), default=8, help="pieces per batch (default 8)")
+    plan.add_argument("--length", type=at_least(1, token_count), default=256, help="tokens per piece (default 256)")
+    plan.add_argument("--accumulate", type=at_least(1), default=1, help="batches per update (default 1)")
+    plan.add_argument("--lr", type=positive, default=2e-3)
+    plan.add_argument("--warm-up", type=at_least(1), default=50)
+    plan.add_argument("--weight-decay", type=at_least(0, float), default=0.1)
+    plan.add_argument("--clip", type=positive, default=1.0, help="largest gradient norm (default 1)")
+    plan.add_argument("--seed", type=seed_below(31), default=0)  # it is multiplied before it seeds
     plan.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="bfloat16: autocast")
     run = parser.add_argument_group("run")
-    run.add_argument("--out", type=folder_name, required=True, help="folder for checkpoints, metrics and the model")
-    run.add_argument("--save-every", type=int, default=100)
-    run.add_argument("--eval-every", type=int, default=0, help="steps between held-out losses (0: at the end)")
+    run.add_argument("--out", type=folder_path, required=True, help="folder for checkpoints, metrics and the model")
+    run.add_argument("--save-every", type=at_least(1), default=100)
+    run.add_argument("--eval-every", type=at_least(0), default=0, help="steps between held-out losses (0: at the end)")
     run.add_argument("--resume", choices=["auto", "never"], default="auto", help="never: start over, delete OUT's run")
-    run.add_argument("--threads", type=int, default=2, help="of each process")
-    run.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    add_threads(run, 2, ", of each process")
+    add_device(run)
     run.add_argument("--parallel", choices=STRATEGIES, default="ddp", help="under torchrun")
     run.add_argument("--compile", action="store_true", help="torch.compile the MLPs (needs a C++ compiler on a CPU)")
     run.add_argument("--recompute", action="store_true", help="activation checkpointing: less memory, more time")
     run.add_argument("--tensorboard", action="store_true", help="also write OUT/tensorboard")
     return parser
-
-
-def folder_name(text: str) -> Path:
-    """For argparse: an empty text, as an unset variable of the shell leaves it, is no folder."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("expected a folder's name, got an empty one")
-    return Path(text)
 
 
 def main(argv: list[str]) -> int:
@@ -97,30 +86,14 @@ def main(argv: list[str]) -> int:
 
 
 def _check(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
-    for name in POSITIVE:
-        if getattr(chosen, name) < 1:
-            parser.error(f"--{name.replace('_', '-')}: expected a number >= 1, got {getattr(chosen, name)}")
-    for name in ("lr", "clip"):
-        if not 0 < getattr(chosen, name) < math.inf:
-            parser.error(f"--{name}: expected a number > 0, got {getattr(chosen, name)}")
-    if not 0 <= chosen.weight_decay < math.inf:
-        parser.error(f"--weight-decay: expected a number >= 0, got {chosen.weight_decay}")
-    if not 0 <= chosen.seed < 2**31:  # it is multiplied before it seeds
-        parser.error(f"--seed: expected a whole number from 0 to 2^31 - 1, got {chosen.seed}")
-    if chosen.eval_every < 0:
-        parser.error(f"--eval-every: expected a number >= 0, got {chosen.eval_every}")
     try:
         _config(chosen, ByteTokenizer.vocab_size)
     except ValueError as error:
         parser.error(f"--{error}")
     if chosen.eval_every and not chosen.hold_out:
         parser.error("--eval-every: there is nothing to evaluate on without --hold-out")
-    if chosen.out.exists() and not chosen.out.is_dir():
-        parser.error(f"--out: {chosen.out} is a file, expected a folder")
     if chosen.tensorboard and importlib.util.find_spec("tensorboard") is None:
         parser.error("--tensorboard: needs the optional package tensorboard: pip install tensorboard")
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device: no CUDA device is available to this PyTorch")
 
 
 def _train(chosen: argparse.Namespace, world: World) -> None:

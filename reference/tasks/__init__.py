@@ -2,11 +2,11 @@
 
 from reference.tasks._questions import NOT_ASKED, PAD, Questions, accuracy, asked
 from reference.tasks.backcopy import BEGIN, BigramBackcopy, Texts
+from reference.tasks.combined import RecallAndParity, RecallByParity, batch_together
 from reference.tasks.copying import Induction, SelectiveCopying
 from reference.tasks.dialogue import MultiHop, MultiTurn
 from reference.tasks.recall import AssociativeRecall, Needle, Overwriting, Stream
 from reference.tasks.tracking import Parity, Permutations
-from reference.tasks.two import RecallAndParity, RecallByParity, batch_together
 
 __all__ = [
     "BEGIN",

@@ -12,17 +12,19 @@ PAD = 0
 
 
 class Questions(NamedTuple):
+    """A batch of texts, and what a model should answer."""
+
     ids: Tensor  # [B, T], PAD behind shorter texts
     answers: Tensor  # [B, T]: the token to say after reading token t, NOT_ASKED where nothing is asked
 
 
 def asked(questions: Questions) -> Tensor:
-    """[B, T] bool."""
+    """[B, T] bool: where an answer is expected."""
     return questions.answers != NOT_ASKED
 
 
 def accuracy(logits: Tensor, questions: Questions) -> float:
-    """Share of the questions that the likeliest token answers; logits [B, T, V]."""
+    """Share of the questions that the likeliest token answers rightly; logits [B, T, V]."""
     return (logits.argmax(-1) == questions.answers)[asked(questions)].float().mean().item()
 
 
@@ -37,7 +39,7 @@ def whole_numbers(batch_size: int, length: int, below: int, rng: torch.Generator
 
 
 def check_at_least(name: str, value: object, least: int, most: int | None = None) -> None:
-    """Raise ValueError unless value is a whole number within the bounds."""
+    """Raise ValueError unless value is a whole number from `least` to `most`; most None: without an upper bound."""
     if not is_whole_number(value, least, most):
         bound = f"{least} to {most}" if most is not None else f">= {least}"
         raise ValueError(f"{name}: expected a whole number {bound}, got {value!r}")

@@ -9,6 +9,8 @@ BEGIN = 0  # the id that starts every text
 
 
 class Texts(NamedTuple):
+    """A batch of texts of which every token is predicted."""
+
     ids: Tensor  # [B, T], starting with BEGIN
     asking: Tensor  # [B, T] bool: the next token is found by looking back
 
@@ -16,9 +18,13 @@ class Texts(NamedTuple):
 class BigramBackcopy:
     """Mostly the next token depends on the current one; after a trigger it is the token before the trigger.
 
-    A head that serves the triggers has nothing to do elsewhere: the task grows attention sinks. Ids: 0 begins,
-    1 to n_triggers are triggers, the rest plain. Transitions are drawn once, from `seed`: softmax of normal
-    logits times `spread`. Source: Guo et al. 2024, section 2 (theirs are counts of letters in Shakespeare).
+    A head that serves the triggers has nothing to do elsewhere: the task grows attention sinks. Ids: 0 begins, 1 to
+    n_triggers are triggers, the rest are plain. Transitions are drawn once.
+
+    spread  the transitions are a softmax of normal logits times `spread`
+    seed    of the transitions
+    ValueError if n_triggers is below 1 or leaves fewer than one plain token.
+    Source: Guo et al. 2024, section 2 (theirs are counts of letters in Shakespeare).
     """
 
     def __init__(self, vocab_size: int = 64, n_triggers: int = 3, *, spread: float = 2.0, seed: int = 0):
@@ -31,6 +37,7 @@ class BigramBackcopy:
         self.log_p = torch.cat([torch.full((vocab_size, 1), -torch.inf), logits.log_softmax(-1)], 1)  # [V, V]
 
     def draw(self, batch_size: int, length: int, rng: torch.Generator) -> Texts:
+        """Texts [batch_size, length]."""
         ids = torch.zeros(batch_size, length, dtype=torch.long)
         edges = self.log_p.exp().cumsum(-1)
         for t in range(1, length):

@@ -1,7 +1,4 @@
-"""Copying: what was marked, in order; and what followed the last time.
-
-Ids: 0 padding, 1 the sign to begin answering, then the tokens.
-"""
+"""Copying: what was marked, in order; and what followed the last time."""
 
 import torch
 from torch import Tensor
@@ -10,10 +7,11 @@ from reference.tasks._questions import NOT_ASKED, Questions, check_at_least, som
 
 
 class SelectiveCopying:
-    """`marked` tokens at random places among `noise` tokens of filler; then they are asked for in order.
+    """Marked tokens at random places among filler; then they are asked for in order.
 
     A slot for each answer follows the text: the model says the n-th marked token at the n-th slot. Ids: 0 padding, 1
-    filler, 2 a slot, then n_tokens tokens. Source: Gu and Dao 2024 (Mamba), section 4.1.1.
+    filler, 2 a slot, then n_tokens tokens. ValueError if n_tokens is below 2.
+    Source: Gu and Dao 2024 (Mamba), section 4.1.1.
     """
 
     def __init__(self, n_tokens: int = 32):
@@ -21,6 +19,7 @@ class SelectiveCopying:
         self.n_tokens, self.vocab_size = n_tokens, 3 + n_tokens
 
     def draw(self, batch_size: int, rng: torch.Generator, *, marked: int, noise: int) -> Questions:
+        """Texts of marked + noise + marked tokens: the text, then the slots. ValueError if marked < 1 or noise < 0."""
         check_at_least("marked", marked, 1)
         check_at_least("noise", noise, 0)
         tokens = 3 + whole_numbers(batch_size, marked, self.n_tokens, rng)
@@ -31,13 +30,14 @@ class SelectiveCopying:
         return Questions(torch.cat([text, slots], 1), torch.cat([answers, tokens], 1))
 
     def render(self, ids: Tensor) -> str:
+        """One text [T] as words: _ padding, . filler, ? a slot, t0 t1 ... tokens."""
         return " ".join({0: "_", 1: ".", 2: "?"}.get(i, f"t{i - 3}") for i in ids.tolist())
 
 
 class Induction:
-    """Different tokens, then one of them again: say what followed it. Ids: 0 padding, then n_tokens tokens.
+    """Different tokens, then one of them again: say what followed it.
 
-    Source: Olsson et al. 2022.
+    Ids: 0 padding, then n_tokens tokens. ValueError if n_tokens is below 2. Source: Olsson et al. 2022.
     """
 
     def __init__(self, n_tokens: int = 64):
@@ -45,6 +45,7 @@ class Induction:
         self.n_tokens, self.vocab_size = n_tokens, 1 + n_tokens
 
     def draw(self, batch_size: int, rng: torch.Generator, *, length: int) -> Questions:
+        """Texts of `length` different tokens and the repeated one. ValueError unless 2 <= length <= n_tokens."""
         check_at_least("length", length, 2, self.n_tokens)
         text = 1 + some_without_repeats(batch_size, self.n_tokens, length, rng)
         at = whole_numbers(batch_size, 1, length - 1, rng)
@@ -53,4 +54,5 @@ class Induction:
         return Questions(ids, answers)
 
     def render(self, ids: Tensor) -> str:
+        """One text [T] as words: _ padding, t0 t1 ... tokens."""
         return " ".join("_" if i == 0 else f"t{i - 1}" for i in ids.tolist())

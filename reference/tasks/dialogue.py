@@ -1,4 +1,4 @@
-"""Facts that lean on other facts, and facts that change: multi-hop chains and conversations of many turns."""
+"""Facts that depend on other facts, and facts that change: multi-hop chains and conversations of many turns."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,8 @@ class MultiHop:
     """Links a b, b c, ... of several chains in random order, then questions: `?`, how many hops to follow, and `a`.
 
     Ids: 0 padding, 1 the question mark, 2 to 1 + max_hops the number of hops, then n_names names. Each question is
-    about another chain; the answer, after the name, is the name that many links on.
+    about another chain; the answer, after the name, is the name that many links on. ValueError if max_hops is below 1
+    or there are too few names for one chain.
     """
 
     def __init__(self, n_names: int = 64, max_hops: int = 4):
@@ -29,7 +30,14 @@ class MultiHop:
         chains: int = 4,
         questions: int = 1,
     ) -> Questions:
-        """links of a chain, None: as many as hops. The number of hops alone makes a question harder then."""
+        """Texts of 2 chains links + 3 questions tokens.
+
+        hops       that every question asks for, at most max_hops
+        links      of each chain; None: as many as hops. With fixed links the text stays the same when hops grow
+        chains     as many as there are names for
+        questions  at most one for each chain
+        Raises ValueError.
+        """
         check_at_least("hops", hops, 1, self.max_hops)
         links = hops if links is None else links
         check_at_least("links", links, hops)
@@ -50,6 +58,7 @@ class MultiHop:
         return Questions(torch.cat([text, question], 1), answers)
 
     def render(self, ids: Tensor) -> str:
+        """One text [T] as words: _ padding, ? a question, 2x two hops, n0 n1 ... names."""
         first = 2 + self.max_hops
         return " ".join(
             "_" if i == PAD else "?" if i == 1 else f"{i - 1}x" if i < first else f"n{i - first}" for i in ids.tolist()
@@ -57,11 +66,11 @@ class MultiHop:
 
 
 class MultiTurn:
-    """A conversation: in each turn some names are set to values; then `now` or `then, in turn n` questions about them.
+    """A conversation: in each turn some names are set to values; then questions about their values now, or in a turn.
 
-    Every turn is the token of its number, then `sets` pairs `name value`. At the end, `questions` questions in turns
-    (kind "both"): `now name`, then `turn-number name` about a fact set in that turn; or of one kind, "now" or "then".
-    Ids: 0 padding, 1 now, then max_turns turn numbers, n_names names, n_values values.
+    Every turn is the token of its number, then pairs `name value`. A question is `now name`, or `turn-number name`
+    about a fact that was set in that turn; the answer is the value. Ids: 0 padding, 1 now, then max_turns turn numbers,
+    n_names names, n_values values. ValueError if one of them is below 1.
     """
 
     def __init__(self, n_names: int = 16, n_values: int = 32, max_turns: int = 16):
@@ -83,6 +92,15 @@ class MultiTurn:
         questions: int = 4,
         kind: str = "both",
     ) -> Questions:
+        """Texts of turns (1 + 2 sets) + 2 questions tokens.
+
+        turns      at most max_turns
+        sets       names that are set in each turn, at most `names`
+        names      that occur in one text, at most n_names
+        questions  at the end of the text
+        kind       of the questions: "now", "then", or "both", one after the other
+        Raises ValueError.
+        """
         check_at_least("turns", turns, 1, self.max_turns)
         check_at_least("names", names, 1, self.n_names)
         check_at_least("sets", sets, 1, names)
@@ -101,7 +119,7 @@ class MultiTurn:
             now[row, who[:, t]] = what[:, t]
         for n in range(questions):
             turn, place = whole_numbers(batch_size, 1, turns, rng), whole_numbers(batch_size, 1, sets, rng)
-            name = who[row, turn, place]  # [B, 1]: it was set in that turn, so it is known now as well
+            name = who[row, turn, place]  # [B, 1]: it was set in that turn, so it has a value now, too
             about_now = kind == "now" or (kind == "both" and n % 2 == 0)
             sign = torch.ones_like(turn) if about_now else 2 + turn
             value = now.gather(1, name) if about_now else what[row, turn, place]
@@ -113,6 +131,7 @@ class MultiTurn:
         return Questions(ids, wanted)
 
     def render(self, ids: Tensor) -> str:
+        """One text [T] as words: _ padding, turn1, now, n0 n1 ... names, v0 v1 ... values."""
         words = {PAD: "_", 1: "now"} | {2 + n: f"turn{n + 1}" for n in range(self.max_turns)}
         words |= {self.first_name + n: f"n{n}" for n in range(self.n_names)}
         return " ".join(words.get(i, f"v{i - self.first_value}") for i in ids.tolist())

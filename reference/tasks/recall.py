@@ -11,7 +11,10 @@ from reference.tasks._questions import NOT_ASKED, PAD, Questions, check_at_least
 
 
 class KeyValue:
-    """What the four tasks share: vocabulary, rendering, and the layout of pairs and questions."""
+    """What the four tasks share: vocabulary, rendering, and the layout of pairs and questions.
+
+    ValueError if n_keys is below 1 or n_values below 2.
+    """
 
     def __init__(self, n_keys: int = 64, n_values: int = 64):
         check_at_least("n_keys", n_keys, 1)
@@ -20,7 +23,7 @@ class KeyValue:
         self.vocab_size = 1 + n_keys + n_values
 
     def render(self, ids: Tensor) -> str:
-        """One text [T] as words: k3 v17 ... ; a key that nothing follows is a question."""
+        """One text [T] as words: _ padding, k3 v17 ... pairs; a key without a value is a question."""
         words = {PAD: "_"} | {1 + n: f"k{n}" for n in range(self.n_keys)}
         return " ".join(words.get(i, f"v{i - 1 - self.n_keys}") for i in ids.tolist())
 
@@ -39,6 +42,7 @@ class AssociativeRecall(KeyValue):
     """
 
     def draw(self, batch_size: int, rng: Random, *, pairs: int) -> Questions:
+        """Texts of 2 pairs + pairs tokens. ValueError unless 1 <= pairs <= n_keys."""
         check_at_least("pairs", pairs, 1, self.n_keys)
         keys = some_without_repeats(batch_size, self.n_keys, pairs, rng)
         values = whole_numbers(batch_size, pairs, self.n_values, rng)
@@ -47,12 +51,14 @@ class AssociativeRecall(KeyValue):
 
 
 class Overwriting(KeyValue):
-    """`keys` keys, each written `times` times with new values in random order; the last value counts.
+    """A few keys, each written several times with new values in random order; the last value counts.
 
-    A sum of all that was written answers rightly once in `times`; the erase of the delta rule is for this.
+    A sum of all that was written answers rightly once in `times`; the delta rule erases the older values.
     """
 
     def draw(self, batch_size: int, rng: Random, *, times: int, keys: int = 8) -> Questions:
+        """Texts of 2 keys times + keys tokens: each key is written `times` times. ValueError unless times >= 1 and
+        1 <= keys <= n_keys."""
         check_at_least("times", times, 1)
         check_at_least("keys", keys, 1, self.n_keys)
         names = some_without_repeats(batch_size, self.n_keys, keys, rng)
@@ -64,12 +70,18 @@ class Overwriting(KeyValue):
 
 
 class Stream(KeyValue):
-    """`pairs` pairs with keys drawn anew from a few `keys` again and again; asked are the keys of the last pairs.
+    """Many pairs whose keys are drawn again and again from a few; the keys of the last pairs are asked for.
 
-    Length alone grows, not what has to be known: who clears its memory can go on for ever.
+    Only the length grows, and not what has to be known: a model that clears its memory can continue without end.
     """
 
     def draw(self, batch_size: int, rng: Random, *, pairs: int, keys: int = 8, questions: int = 4) -> Questions:
+        """Texts of 2 pairs + questions tokens.
+
+        keys       different keys of one text, at most n_keys
+        questions  at most one for each key and each pair
+        Raises ValueError.
+        """
         check_at_least("keys", keys, 1, self.n_keys)
         check_at_least("questions", questions, 1, keys)
         check_at_least("pairs", pairs, questions)
@@ -89,6 +101,7 @@ class Needle(KeyValue):
     """
 
     def draw(self, batch_size: int, rng: Random, *, distractors: int) -> Questions:
+        """Texts of 2 (distractors + 1) + 1 tokens. ValueError unless 0 <= distractors < n_keys."""
         check_at_least("distractors", distractors, 0, self.n_keys - 1)
         pairs = distractors + 1
         keys = some_without_repeats(batch_size, self.n_keys, pairs, rng)

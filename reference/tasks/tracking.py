@@ -1,4 +1,4 @@
-"""State tracking: parity, and products of permutations. What has to be remembered is one small state, after any length.
+"""State tracking: parity, and products of permutations. After any length, one small state has to be remembered.
 
 Ids of Parity: 0 padding, 1 and 2 the bits, 3 and 4 the answers. Of Permutations: 0 padding, then one id per
 permutation to read, then one per permutation to say.
@@ -13,11 +13,12 @@ from reference.tasks._questions import NOT_ASKED, Questions, check_at_least, who
 
 
 class Parity:
-    """Random bits; after each, whether the ones so far are odd. final: asked after the last bit alone."""
+    """Random bits; after each the model says whether the number of ones so far is even or odd."""
 
     vocab_size = 5
 
     def draw(self, batch_size: int, rng: torch.Generator, *, length: int, final: bool = False) -> Questions:
+        """Texts of `length` bits; final: asked only after the last one. ValueError if length is below 1."""
         check_at_least("length", length, 1)
         bits = whole_numbers(batch_size, length, 2, rng)
         answers = 3 + bits.cumsum(1) % 2
@@ -26,12 +27,15 @@ class Parity:
         return Questions(1 + bits, answers)
 
     def render(self, ids: Tensor) -> str:
+        """One text [T] as words: _ padding, 0 and 1 the bits."""
         return " ".join({0: "_", 1: "0", 2: "1"}[i] for i in ids.tolist())
 
 
 class Permutations:
-    """Random permutations of n things, one after another; after each, the product so far. swaps: transpositions only.
+    """Random permutations of n things, one after another; after each the model says the product so far.
 
+    n      from 2 to 5, else ValueError
+    swaps  only permutations that exchange two things are read
     The product of 5 things' permutations can't be computed by a fixed number of layers of softmax attention or of
     diagonal recurrences, at any length, unless TC0 = NC1 (Merrill et al. 2024).
     """
@@ -50,6 +54,7 @@ class Permutations:
         self.vocab_size = 1 + 2 * len(table)
 
     def draw(self, batch_size: int, rng: torch.Generator, *, length: int, final: bool = False) -> Questions:
+        """Texts of `length` permutations; final: asked only after the last one. ValueError if length is below 1."""
         check_at_least("length", length, 1)
         read = self.readable[whole_numbers(batch_size, length, len(self.readable), rng)]
         state, answers = torch.zeros(batch_size, dtype=torch.long), []
@@ -62,5 +67,6 @@ class Permutations:
         return Questions(1 + read, answers)
 
     def render(self, ids: Tensor) -> str:
+        """One text [T] as words: _ padding; a permutation as the letters in their new order."""
         names = ["".join("abcde"[i] for i in p) for p in self.elements]
         return " ".join("_" if i == 0 else names[(i - 1) % len(names)] for i in ids.tolist())

@@ -6,7 +6,7 @@ import torch
 from reference.__main__ import main
 from reference.checkpoints import load_model
 from reference.commands.generate import Terminal
-from reference.commands.options import token_count
+from reference.options import token_count
 from reference.training.tokenizer import ByteTokenizer
 
 

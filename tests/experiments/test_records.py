@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from reference.experiments.toys.engine import STORED, Study, best_rates, load_record
+from reference.experiments.records import load_record
+from reference.experiments.toys.run import Study, best_rates, metrics
 from reference.experiments.toys.studies import STUDIES
-from reference.experiments.toys.study import metrics
+from reference.files import STORED
 
 RECORDS = [name for name in STUDIES if (STORED / f"{name}.json").exists()]
 
@@ -18,8 +19,8 @@ def test_every_study_is_stored():
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_stored_study_is_what_its_command_makes(name):
     setting, record = STUDIES[name], load_record(name)
-    study = Study(name, setting.task(), setting.models, setting.recipe, None)
-    assert json.loads(json.dumps(study.config)) == record["config"]
+    study = Study(name, setting.task(), setting.models, setting.recipe)
+    assert json.loads(json.dumps(study.config())) == record["config"]
     wanted = {(model, lr, seed) for model in setting.models for lr in setting.recipe.lrs for seed in range(3)}
     assert {(run["model"], run["lr"], run["seed"]) for run in record["runs"]} == wanted
     assert len(record["runs"]) == len(wanted)

@@ -5,17 +5,17 @@ import json
 import pytest
 
 from reference.__main__ import main
-from reference.commands.experiment import EXPERIMENTS, TOYS
+from reference.experiments.catalogue import CATALOGUE, Experiment
 from reference.experiments.models import hybrid, sinks
-from reference.experiments.toys.engine import STORED
-from reference.experiments.untrained.engine import Untrained, run_untrained
+from reference.experiments.untrained.run import Untrained, run_untrained
+from reference.files import STORED
 
 
 def file_of(name):
     return STORED / ("sinks_backcopy.json" if name == "sinks" else f"{name}.json")
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS | TOYS)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_what_is_stored_is_said_and_shown_and_not_touched(name, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     before = file_of(name).read_bytes()
@@ -35,8 +35,16 @@ def fresh(seed, settings, bar):
 def toy(tmp_path, monkeypatch):
     """An untrained experiment with its book's record, in a folder of its own that is also the working folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reference.experiments.untrained.engine.STORED", tmp_path / "figures" / "data")
-    experiment = Untrained("toy", "A toy", {"size": 3}, {"size": 1}, fresh, lambda _: 1, lambda record: "| table |")
+    monkeypatch.setattr("reference.experiments.untrained.run.STORED", tmp_path / "figures" / "data")
+    monkeypatch.setitem(CATALOGUE, "toy", Experiment("untrained", "a toy", "a moment"))
+    experiment = Untrained(
+        "toy",
+        settings={"size": 3},
+        quick={"size": 1},
+        measure=fresh,
+        steps=lambda _: 1,
+        table=lambda record: "| table |",
+    )
     assert run_untrained(experiment, ["--seeds", "2"]) == 0
     file = tmp_path / "figures" / "data" / "toy.json"
     file.write_text(file.read_text().replace("11.0", "77.0"))  # to see which runs are the book's
@@ -75,7 +83,7 @@ def test_a_study_again_leaves_the_stored_one(tmp_path, monkeypatch, capsys):
         found = {"loss": 1.0, "validation": 1.0, "seconds": 1.0}
         return [run._asdict() | found | {"accuracy": dict.fromkeys(task.tests, 0.5)} for run in runs]
 
-    monkeypatch.setattr("reference.experiments.toys.engine.train_toys", train)
+    monkeypatch.setattr("reference.experiments.toys.run.train_toys", train)
     monkeypatch.chdir(tmp_path)
     before = file_of("induction").read_bytes()
     assert main(["experiment", "induction", "--again"]) == 0

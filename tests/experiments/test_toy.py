@@ -10,12 +10,14 @@ from tqdm import tqdm
 
 from reference.__main__ import main
 from reference.commands.bench import BENCHES
-from reference.commands.experiment import EXPERIMENTS, TOYS
-from reference.experiments.toys import engine, study
-from reference.experiments.toys.engine import Recipe, Run, Stack, Study, best_rates, train_toys
+from reference.experiments.catalogue import CATALOGUE
+from reference.experiments.toys import run as toys_run
+from reference.experiments.toys import training
 from reference.experiments.toys.members import AdamWs, Linears, schedule, side_by_side_members
 from reference.experiments.toys.mixers import TOY_MIXERS, WINDOW, ToyLM, toy_cache_bytes
+from reference.experiments.toys.run import Study, best_rates, run_study, runs_of_study
 from reference.experiments.toys.studies import STUDIES
+from reference.experiments.toys.training import Recipe, Run, Stack, train_toys
 
 TINY_RECIPE = Recipe(3, batch_size=4, lrs=(1e-3, 3e-3), d_model=16, key_dim=4, value_dim=8)
 
@@ -110,18 +112,19 @@ def test_bytes_of_a_toys_cache():
 def test_a_study_goes_on_where_it_was(tmp_path, monkeypatch):
     setting, out = STUDIES["overwrite"], tmp_path / "overwrite.json"
     models = {name: setting.models[name] for name in ("linear", "softmax")}
-    first = Study("overwrite", setting.task(), models, TINY_RECIPE, out).run(1)
+    study = Study("overwrite", setting.task(), models, TINY_RECIPE)
+    first = run_study(study, runs_of_study(study, out), 1)
     assert len(first["runs"]) == 4 and json.loads(out.read_text())["runs"] == first["runs"]
     cut = json.loads(out.read_text())
     cut["runs"] = cut["runs"][:3]
     out.write_text(json.dumps(cut))
-    again = Study("overwrite", setting.task(), models, TINY_RECIPE, out).run(2)
+    again = run_study(study, runs_of_study(study, out), 2)
     assert len(again["runs"]) == 8 and all(run in again["runs"] for run in cut["runs"])
     once_more = next(run for run in again["runs"] if run["seed"] == 0 and run not in cut["runs"])
     for key in ("model", "lr", "loss", "validation", "accuracy"):  # a run is the same whenever it runs
         assert once_more[key] == pytest.approx(first["runs"][3][key], abs=2e-3)
     with pytest.raises(ValueError, match="holds runs of another configuration"):
-        Study("overwrite", setting.task(), models, TINY_RECIPE._replace(steps=4), out)
+        runs_of_study(study._replace(recipe=TINY_RECIPE._replace(steps=4)), out)
 
 
 def test_the_best_rate_is_chosen_by_validation_and_not_by_the_tests():
@@ -135,9 +138,9 @@ def test_the_best_rate_is_chosen_by_validation_and_not_by_the_tests():
 
 
 def test_the_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(engine, "evaluate_toys", partial(engine.evaluate_toys, texts=16))
+    monkeypatch.setattr(training, "evaluate_toys", partial(training.evaluate_toys, texts=16))
     small = {name: s._replace(quick_recipe=TINY_RECIPE._replace(lrs=(1e-3,))) for name, s in STUDIES.items()}
-    monkeypatch.setattr(study, "STUDIES", small)
+    monkeypatch.setattr(toys_run, "STUDIES", small)
     promised = {
         "two_tasks": ({"softmax", "delta", "hybrid"}, {"recall", "parity"}),
         "overwrite": ({"linear", "gated_deltanet", "softmax"}, {"accuracy_hardest"}),
@@ -150,12 +153,12 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
         values = next(iter(metrics["softmax" if name != "recall" else "linear"].values()))
         values = values if isinstance(values, list) else values["48 pairs"]
         assert len(values) == 2 and all(0 <= x <= 1 for x in values)
-    assert set(TOYS) == set(STUDIES)
+    assert {name for name, entry in CATALOGUE.items() if entry.kind == "toys"} == set(STUDIES)
     assert main(["experiment", "list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in [*STUDIES, "sinks", "hybrid"])
     lines = {line.split()[0]: line for line in listed.splitlines() if line.startswith("  ")}
-    assert set(lines) == set(EXPERIMENTS | TOYS) and "on 2 cores" in listed
+    assert set(lines) == set(CATALOGUE) and "on 2 cores" in listed
     assert [name for name, line in lines.items() if not re.search(r"\d (min|h)\b", line)] == []
 
 
@@ -164,7 +167,7 @@ def test_a_command_that_lacks_a_name_lists_them_and_fails(command, capsys):
     assert main([command]) == 2
     said = capsys.readouterr().err
     assert "which one?" in said and all(
-        f"\n  {name} " in said for name in {"experiment": TOYS, "bench": BENCHES}[command]
+        f"\n  {name} " in said for name in {"experiment": CATALOGUE, "bench": BENCHES}[command]
     )
 
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from tqdm import tqdm
 
 from reference.__main__ import main
 from reference.book.manifest import ROOT
-from reference.commands.experiment import EXPERIMENTS
 from reference.equations import delta_step, hebbian_step
+from reference.experiments.catalogue import CATALOGUE, Experiment
 from reference.experiments.untrained.capacity import (
     CAPACITY,
-    FITTED,
+    FITS,
     RULES,
     correlated_keys,
     expected_error,
@@ -27,7 +28,7 @@ from reference.experiments.untrained.capacity import (
 )
 from reference.experiments.untrained.constructions import (
     CONSTRUCTIONS,
-    TASKS,
+    GROUPS,
     by_window,
     check_reads,
     draw_tracking,
@@ -35,12 +36,11 @@ from reference.experiments.untrained.constructions import (
     stored_in,
     through_operators,
 )
-from reference.experiments.untrained.engine import Untrained, over_seeds, run_seeds, run_untrained, summary_over_seeds
 from reference.experiments.untrained.number_formats import FORMATS, store_
 from reference.experiments.untrained.precision import (
     ADDITIVE,
     DATA,
-    DELTA,
+    DELTA_STATES,
     PRECISION,
     States,
     cache_errors,
@@ -50,18 +50,23 @@ from reference.experiments.untrained.precision import (
     recent_writes,
 )
 from reference.experiments.untrained.prefix_reuse import (
-    CUT_ANYWHERE,
-    POLICIES,
     PREFIX_REUSE,
-    Policy,
-    Store,
     cast,
     check_on_a_model,
     model_bytes,
     new_tokens,
     run_trace,
 )
+from reference.experiments.untrained.prefix_store import CUT_ANYWHERE, POLICIES, Policy, Store
 from reference.experiments.untrained.requests import Request, TalkHabits, Trace, draw_trace
+from reference.experiments.untrained.run import (
+    Untrained,
+    over_seeds,
+    run_seeds,
+    run_untrained,
+    runs_of_seeds,
+    summary_over_seeds,
+)
 from reference.ops import decode_step
 
 ALL = {"capacity": CAPACITY, "constructions": CONSTRUCTIONS, "precision": PRECISION, "prefix_reuse": PREFIX_REUSE}
@@ -79,23 +84,34 @@ def counting(seed: int, settings: dict, bar: tqdm) -> dict:
     return {"a": {"x": seed + 0.123456, "curve": [seed, 2.0 * seed]}, "b": {"x": 1}}
 
 
-TOY = Untrained("toy", "A toy", {"size": 3}, {"size": 1}, counting, lambda _: 1, lambda _: "table")
+TOY = Untrained(
+    "toy", settings={"size": 3}, quick={"size": 1}, measure=counting, steps=lambda _: 1, table=lambda _: "table"
+)
+
+
+@pytest.fixture(autouse=True)
+def listed(monkeypatch):
+    monkeypatch.setitem(CATALOGUE, "toy", Experiment("untrained", "a toy", "a moment"))
+
+
+def run_toy(settings: dict, seeds: int, out: Path) -> dict:
+    return run_seeds(TOY, settings, runs_of_seeds(TOY, settings, out), seeds)
 
 
 def test_runs_are_kept_seed_by_seed_and_not_repeated(tmp_path):
     out = tmp_path / "toy.json"
-    first = run_seeds(TOY, {"size": 3}, 2, out)
+    first = run_toy({"size": 3}, 2, out)
     assert [run["seed"] for run in first["runs"]] == [0, 1] and first["runs"][1]["found"]["a"]["x"] == 1.123
     kept = json.loads(out.read_text())
     assert kept == json.loads(json.dumps(first)) and set(kept) >= {"config", "machine", "seconds", "summary", "runs"}
     kept["runs"][0]["found"]["a"]["x"] = 100.0  # to see that it is not run again
     out.write_text(json.dumps(kept))
-    again = run_seeds(TOY, {"size": 3}, 3, out)
+    again = run_toy({"size": 3}, 3, out)
     assert again["summary"]["a"]["x"] == {"mean": 34.42, "low": 1.123, "high": 100.0}
     assert again["summary"]["a"]["curve"] == {"mean": [1.0, 2.0], "low": [0, 0.0], "high": [2, 4.0]}
-    assert [run["seed"] for run in run_seeds(TOY, {"size": 3}, 1, out)["runs"]] == [0]
+    assert [run["seed"] for run in run_toy({"size": 3}, 1, out)["runs"]] == [0]
     with pytest.raises(ValueError, match="holds runs of another configuration"):
-        run_seeds(TOY, {"size": 4}, 1, out)
+        run_toy({"size": 4}, 1, out)
 
 
 def test_metrics_are_the_last_line_and_lists_over_seeds(tmp_path, capsys):
@@ -123,7 +139,7 @@ def test_a_stored_run_of_other_settings_is_not_overwritten(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_experiment_is_listed_and_its_stored_result_is_of_its_settings(name):
-    assert name in EXPERIMENTS and ALL[name].name == name
+    assert name in CATALOGUE and ALL[name].name == name
     record = json.loads((ROOT / "figures" / "data" / f"{name}.json").read_text())
     assert record["config"] == json.loads(json.dumps(ALL[name].settings)) and len(record["runs"]) >= 3
     assert record["summary"] == summary_over_seeds(over_seeds([run["found"] for run in record["runs"]]))
@@ -153,7 +169,7 @@ def test_no_matrix_misses_less_than_the_best_and_up_to_Dk_pairs_it_misses_nothin
     for pairs in (8, 16, 40):
         k, v = unit_rows(30, pairs, 16, rng=seeded()), unit_rows(30, pairs, 8, rng=seeded(1))
         misses = {rule: (k @ write_pairs(rule, k, v) - v).square().sum((1, 2)) for rule in RULES}
-        misses |= {name: (k @ fit_pairs(k, v, x) - v).square().sum((1, 2)) for name, x in FITTED.items()}
+        misses |= {name: (k @ fit_pairs(k, v, x) - v).square().sum((1, 2)) for name, x in FITS.items()}
         for name, miss in misses.items():
             assert (misses["best"] <= miss + 1e-12).all(), name
         if pairs <= 16:
@@ -198,10 +214,10 @@ def test_where_a_curve_falls_through():
 # ---------------------------------------------------------------- constructions
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", GROUPS)
 def test_answers_follow_the_permutation_matrices(task):
     track = draw_tracking(task, 50, 3, seeded())
-    n, writes = TASKS[task]
+    n, writes = GROUPS[task]
     assert track.asked.sum() == 50 and track.q.shape == (3, n + 50 * writes, 1, n)
     for b in range(3):
         S = torch.zeros(n, n, dtype=torch.float64)
@@ -218,9 +234,9 @@ def test_answers_follow_the_permutation_matrices(task):
         assert (counts / counts.sum() - 0.2).abs().max() < 0.02
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", GROUPS)
 def test_beta_two_tracks_ten_thousand_tokens_through_every_operator(task):
-    writes = TASKS[task][1]
+    writes = GROUPS[task][1]
     track = draw_tracking(task, 10_000 // writes, 1, seeded())
     found = through_operators(track)
     assert len(found) == 6 and all(x["wrong"] == 0 for x in found.values())
@@ -361,7 +377,7 @@ def test_an_8_bit_cache_does_not_age():
 def test_rounding_once_hardly_hurts_lightning_and_rounding_its_decay_apart_stops_it():
     settings = {"positions": [64, 4096], "heads": 1, "D": 32, "data": ["fresh", "seldom"]}
     found = measure_precision(0, settings, SILENT)
-    assert set(found) == {*ADDITIVE, *DELTA, "softmax_flat", "softmax_sharp", "fading"}
+    assert set(found) == {*ADDITIVE, *DELTA_STATES, "softmax_flat", "softmax_sharp", "fading"}
 
     def last(model: str, kind: str, form: str) -> float:
         return found[model][kind][form]["read"][-1]

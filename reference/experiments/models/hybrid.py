@@ -10,7 +10,6 @@ all three have the same number of parameters to within one percent. Per stack, o
 """
 
 import argparse
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +20,22 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from reference.distributed.world import World
-from reference.experiments.stored import add_again, folder_kept, how_again, read_stored, say_stored
-from reference.files import STORED, write_bytes, write_text
+from reference.experiments.command_line import (
+    check_places,
+    experiment_parser,
+    print_results,
+    read_options,
+    say_stored,
+    wants_stored,
+    where_kept,
+)
+from reference.experiments.records import load_record, write_record
+from reference.files import STORED, write_bytes
 from reference.layers.gated_deltanet import GatedDeltaNet
 from reference.model.config import HybridConfig, pattern, preset
 from reference.model.costs import count_parameters
 from reference.model.hybrid import HybridLM
+from reference.options import at_least
 from reference.training.data import Batch, PackedText, hold_out, read_documents
 from reference.training.tokenizer import ByteTokenizer
 from reference.training.trainer import build_optimizer, learning_rate, train_step
@@ -131,50 +140,43 @@ def table_of_losses(record: dict) -> str:
 
 def stored_losses(chosen: argparse.Namespace) -> dict | None:
     """The stored record cut to the seeds asked for; None if it doesn't hold them, or they are to be run anyway."""
-    record = read_stored(STORED / "hybrid.json", chosen)
+    record = load_record("hybrid") if wants_stored(chosen) else None
     if record is None or chosen.steps != record["steps"] or chosen.seeds > record["seeds"]:
         return None
     runs = {stack: found[: chosen.seeds] for stack, found in record["runs"].items()}
     return record | {"seeds": chosen.seeds, "runs": runs}
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reference experiment hybrid", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--seeds", type=int, default=3, help="models per stack, seeds 0, 1, ... (default 3)")
-    parser.add_argument("--steps", type=int, default=1000, help="training steps (default 1000)")
-    parser.add_argument("--out", type=Path, help="folder for hybrid.json")
-    add_again(parser, "runs/hybrid.json")
-    parser.add_argument("--weights", type=Path, help="folder for the 3:1 model of seed 0, as safetensors")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default 2)")
-    chosen = parser.parse_args(argv)
-    for name in ("seeds", "steps", "threads"):
-        if getattr(chosen, name) < 1:
-            parser.error(f"--{name}: expected a number >= 1, got {getattr(chosen, name)}")
-    for name in ("out", "weights"):
-        folder = getattr(chosen, name)
-        if folder is not None and folder.exists() and not folder.is_dir():
-            parser.error(f"--{name}: {folder} is a file, expected a folder")
-    if (record := stored_losses(chosen)) is not None:
-        say_stored(len(STACKS) * chosen.seeds, "hybrid", STORED / "hybrid.json")
-        print(table_of_losses(record))
-        print(how_again("runs/hybrid.json", "FOLDER"))
-        return 0
-    out = folder_kept(chosen, "hybrid", STORED / "hybrid.json")
-    torch.set_num_threads(chosen.threads)
+def run_stacks(seeds: int, steps: int, weights: Path | None = None) -> dict:
+    """Train everything; the record. weights: the folder for the 3:1 model of seed 0."""
     runs: dict[str, list[dict]] = {stack: [] for stack in STACKS}
-    total = len(STACKS) * chosen.seeds * chosen.steps
-    with tqdm(total=total, desc="hybrid", unit=" steps", ascii=True, mininterval=1) as bar:
-        for seed in range(chosen.seeds):
+    with tqdm(total=len(STACKS) * seeds * steps, desc="hybrid", unit=" steps", ascii=True, mininterval=1) as bar:
+        for seed in range(seeds):
             for stack in STACKS:
-                model, found = train_stack(stack, seed, chosen.steps, bar)
+                model, found = train_stack(stack, seed, steps, bar)
                 runs[stack].append(found)
-                if chosen.weights is not None and (stack, seed) == ("hybrid", 0):
+                if weights is not None and (stack, seed) == ("hybrid", 0):
                     half = {name: p.detach().half() for name, p in model.named_parameters()}
-                    write_bytes(chosen.weights / "hybrid_3_1.safetensors", save(half))
+                    write_bytes(weights / "hybrid_3_1.safetensors", save(half))
     sizes = {stack: count_parameters(stack_config(stack)).total for stack in STACKS}
-    record = {"steps": chosen.steps, "seeds": chosen.seeds, "lr": PEAK, "parameters": sizes, "runs": runs}
-    print(table_of_losses(record))
-    if out is not None:
-        write_text(out / "hybrid.json", json.dumps(record) + "\n")
+    return {"steps": steps, "seeds": seeds, "lr": PEAK, "parameters": sizes, "runs": runs}
+
+
+def main(argv: list[str]) -> int:
+    """`python -m reference experiment hybrid`."""
+    parser = experiment_parser("hybrid", __doc__, weights="the 3:1 model of seed 0")
+    parser.add_argument("--steps", type=at_least(1), default=1000, metavar="N", help="training steps (default 1000)")
+    chosen = read_options(parser, "hybrid", argv)
+    record = stored_losses(chosen)
+    stored = record is not None
+    file = where_kept(chosen, "hybrid", None)
+    check_places(parser, file, chosen.weights)
+    if stored:
+        say_stored(len(STACKS) * chosen.seeds, "hybrid", STORED / "hybrid.json")
+    else:
+        torch.set_num_threads(chosen.threads)
+        record = run_stacks(chosen.seeds, chosen.steps, chosen.weights)
+        if file is not None:
+            write_record(file, record)
+    print_results(chosen, "hybrid", table_of_losses(record), record, stored=stored)
     return 0

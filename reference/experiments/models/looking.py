@@ -12,6 +12,8 @@ from reference.ops import chunk_gated_delta_rule, softmax_attention
 
 
 class Inside(NamedTuple):
+    """What look_inside finds."""
+
     weights: list[Tensor]  # one [B, H, T, T] per layer: how much of value s is in what query t reads
     value_norms: list[Tensor]  # one [B, T, HK] per layer
     residuals: list[Tensor]  # n_layers + 1 of [B, T, hidden_size]: embeddings, then after each layer
@@ -22,8 +24,8 @@ class Inside(NamedTuple):
 def look_inside(model: HybridLM, ids: Tensor) -> Inside:
     """Run a model of softmax and Gated DeltaNet layers over ids [B, T] and keep what happens inside.
 
-    A softmax layer's weights are its probabilities, before any output gate. A linear layer reads sums of
-    values too, o_t = sum_s c_ts v_s: its weights are |c_ts| / sum_s |c_ts|.
+    A softmax layer's weights are its probabilities, before any output gate. A linear layer reads sums of values too,
+    o_t = sum_s c_ts v_s: its weights are |c_ts| / sum_s |c_ts|. TypeError if the model has a layer of another kind.
     """
     x = model.embed_tokens(ids)
     weights, value_norms, residuals = [], [], [x]

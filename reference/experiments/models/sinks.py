@@ -18,9 +18,7 @@ Per variant, one entry per seed:
 """
 
 import argparse
-import json
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +31,21 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from reference.book.corpus import manual_text
+from reference.experiments.command_line import (
+    check_places,
+    experiment_parser,
+    print_results,
+    read_options,
+    say_stored,
+    wants_stored,
+    where_kept,
+)
 from reference.experiments.models.looking import look_inside
-from reference.experiments.stored import add_again, folder_kept, how_again, read_stored, say_stored
-from reference.files import STORED, write_bytes, write_text
+from reference.experiments.records import load_record, write_record
+from reference.files import STORED, write_bytes
 from reference.model.config import HybridConfig, pattern
 from reference.model.hybrid import HybridLM
+from reference.options import at_least, positive
 from reference.tasks import BEGIN, BigramBackcopy, Texts
 
 VARIANTS = {
@@ -104,6 +112,7 @@ TASKS = {"backcopy": backcopy, "text": text}
 
 
 def build(setting: Setting, variant: str, seed: int) -> HybridLM:
+    """The untrained model of a variant; the seed sets its weights."""
     changes = dict(VARIANTS[variant])
     if "layer_types" in changes:
         changes["layer_types"] = (changes["layer_types"],) * setting.config.num_hidden_layers
@@ -242,7 +251,7 @@ def table(record: dict) -> str:
 
 def stored_sinks(chosen: argparse.Namespace) -> dict | None:
     """The stored record cut to what was asked for; None if it doesn't hold that, or it is to be run anyway."""
-    record = None if chosen.quick else read_stored(STORED / f"sinks_{chosen.task}.json", chosen)
+    record = load_record(f"sinks_{chosen.task}") if wants_stored(chosen) else None
     if record is None or not set(chosen.variants) <= set(record["metrics"]) or chosen.seeds > record["seeds"]:
         return None
     if chosen.steps not in (None, record["steps"]) or chosen.lr not in (None, record["lr"]):
@@ -252,35 +261,18 @@ def stored_sinks(chosen: argparse.Namespace) -> dict | None:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reference experiment sinks", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """`python -m reference experiment sinks`."""
+    parser = experiment_parser("sinks", __doc__, weights="the models of seed 0")
     parser.add_argument("--task", choices=list(TASKS), default="backcopy")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=3, help="models per variant, seeds 0, 1, ... (default 3)")
-    parser.add_argument("--steps", type=int, help="training steps (default 1200, text 700)")
-    parser.add_argument("--lr", type=float, help="learning rate (default 0.01, text 0.003)")
-    parser.add_argument(
-        "--quick", action="store_true", help="900 steps, no high rate: 2 to 5 minutes a seed on 2 cores"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--out", type=Path, help="folder for sinks_<task>.json")
-    add_again(parser, "runs/sinks_<task>.json")
-    parser.add_argument("--weights", type=Path, help="folder for the models of seed 0, as safetensors")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU (default 1: the tensors are small)")
-    chosen = parser.parse_args(argv)
-    for name in ("seeds", "steps", "threads"):
-        value = getattr(chosen, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name}: expected a number >= 1, got {value}")
-    if chosen.lr is not None and not 0 < chosen.lr < math.inf:
-        parser.error(f"--lr: expected a number > 0, got {chosen.lr}")
-    for name in ("out", "weights"):
-        folder = getattr(chosen, name)
-        if folder is not None and folder.exists() and not folder.is_dir():
-            parser.error(f"--{name}: {folder} is a file, expected a folder")
+    parser.add_argument("--steps", type=at_least(1), metavar="N", help="training steps (default 1200, text 700)")
+    parser.add_argument("--lr", type=positive, help="learning rate (default 0.01, text 0.003)")
+    chosen = read_options(parser, "sinks", argv)
     name = f"sinks_{chosen.task}"
     record = stored_sinks(chosen)
-    stored, out = record is not None, folder_kept(chosen, name, STORED / f"{name}.json")
+    stored = record is not None
+    file = where_kept(chosen, name, None)
+    check_places(parser, file, chosen.weights)
     if stored:
         say_stored(len(chosen.variants) * chosen.seeds, name, STORED / f"{name}.json")
     else:
@@ -288,12 +280,7 @@ def main(argv: list[str]) -> int:
         steps = 900 if chosen.quick and chosen.steps is None else chosen.steps
         options = {"fast": not chosen.quick, "lr": chosen.lr, "weights": chosen.weights}
         record = run_variants(chosen.task, chosen.variants, chosen.seeds, steps, **options)
-    print(table(record))
-    if stored:
-        print(how_again(f"runs/{name}.json", "FOLDER"))
-    if out is not None:
-        write_text(out / f"{name}.json", json.dumps(record, indent=1) + "\n")
-    if chosen.json:
-        sys.stdout.flush()
-        print(json.dumps(record))
+        if file is not None:
+            write_record(file, record)
+    print_results(chosen, name, table(record), record, stored=stored)
     return 0

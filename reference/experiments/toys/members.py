@@ -1,7 +1,7 @@
 """Models that are trained side by side and never meet: every tensor has a first axis M of members.
 
 A learning-rate sweep over several seeds is one training run whose parameters are [M, ...]: the arithmetic of M runs one
-after the other, in matrix products that are M times as large. A small model alone leaves a processor idle.
+after the other, in matrix products that are M times as large. One small model leaves a processor idle.
 """
 
 import math
@@ -22,6 +22,7 @@ class Linears(nn.Module):
         self.bias = nn.Parameter(torch.empty(1, 1, d_out).uniform_(-bound, bound)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """x of each member through its own layer."""
         flat = x.flatten(1, -2)
         y = torch.bmm(flat, self.weight) if self.bias is None else torch.baddbmm(self.bias, flat, self.weight)
         return y.unflatten(1, x.shape[1:-1])
@@ -35,6 +36,7 @@ class RMSNorms(nn.Module):
         self.weight = nn.Parameter(torch.ones(1, dim))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x of each member, normed over its last axis."""
         normed = F.rms_norm(x, x.shape[-1:], eps=1e-6)
         return normed * self.weight.view(-1, *[1] * (x.dim() - 2), x.shape[-1])
 
@@ -47,6 +49,7 @@ class Embeddings(nn.Module):
         self.weight = nn.Parameter(0.02 * torch.randn(1, vocab_size, dim))
 
     def forward(self, ids: Tensor) -> Tensor:
+        """ids of each member in its own table."""
         M, vocab_size, _ = self.weight.shape
         first = vocab_size * torch.arange(M, device=ids.device)[:, None, None]
         return F.embedding(ids + first, self.weight.flatten(0, 1))

@@ -1,9 +1,12 @@
 """One layer, many mixers: the same projections, the same short convolution for all, and one operator in the middle.
 
 Every mixer gets the convolution, attention included: without it a small softmax model loses at recall to every linear
-one, for want of a way to look one token back and not for want of memory.
+one, since it can't look one token back, and not because it lacks memory. To add a mixer, add a line to TOY_MIXERS.
 Tensors have a first axis M: models that are trained side by side (members.py).
 """
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,66 +26,143 @@ from reference.ops import (
     softmax_attention,
 )
 
-SOFTMAX_MIXERS = ("softmax", "softmax_nope", "gated_softmax", "sliding_window")
-LINEAR_MIXERS = (
-    "linear",
-    "lightning",
-    "gated_linear",
-    "deltanet",
-    "deltanet_neg",
-    "gated_deltanet",
-    "gated_deltanet_neg",
-    "kda",
-)
-TOY_MIXERS = (*SOFTMAX_MIXERS, *LINEAR_MIXERS)
 WINDOW = 8
 
 
-class ToyMixer(nn.Module):
-    """q, k, v = silu(conv(W x)); the operator; a norm per head; W_o. x [M, B, T, d_model] -> the same shape.
+class SoftmaxToy(NamedTuple):
+    """A softmax mixer.
 
-    softmax            softmax attention with RoPE; softmax_nope without; gated_softmax with a sigmoid output gate
-    sliding_window     softmax with RoPE over the last WINDOW tokens
-    linear             S += beta k v^T
-    lightning          the same with a fixed decay per head; gated_linear: with a decay from the data (Mamba-2's)
-    deltanet           S += beta k (v - S^T k)^T; gated_deltanet with Mamba-2's decay, kda with one decay per channel
-    ..._neg            beta in (0, 2) instead of (0, 1)
-    Linear mixers have unit q and k and a learned beta, so that they differ in decay and erase alone.
+    rope         turn q and k by their positions
+    window       read only the last so many tokens
+    output_gate  a sigmoid gate on what was read
+    """
+
+    rope: bool = True
+    window: int | None = None
+    output_gate: bool = False
+
+    def parts(self, d_model: int, n_heads: int, key_dim: int, value_dim: int) -> dict[str, nn.Module]:
+        """Weights beside those that every mixer has, by name."""
+        return {"gate": Linears(d_model, n_heads * value_dim)} if self.output_gate else {}
+
+    def mix(self, layer: "ToyMixer", x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Input x of the layer [M, B, T, d_model]; q, k, v [M, B, T, H, D] -> o like v."""
+        M, (q, k, v) = len(q), (y.flatten(0, 1) for y in (q, k, v))  # for the operators members are rows of a batch
+        if self.rope:
+            positions = torch.arange(q.shape[1], device=q.device)
+            q, k = (apply_rope(y, positions, layer.frequencies) for y in (q, k))
+        return softmax_attention(q, k, v, window=self.window).unflatten(0, (M, -1))
+
+    def cached_numbers(self, tokens: int, key_dim: int, value_dim: int) -> int:
+        """Of one head: the keys and values of all tokens that the next one may read."""
+        seen = tokens if self.window is None else min(tokens, self.window - 1)
+        return seen * (key_dim + value_dim)
+
+
+class LinearToy(NamedTuple):
+    """A mixer with a state [Dk, Dv], unit q and k, and a learned write strength beta.
+
+    operator  of reference.ops, in chunks
+    erases    the operator takes beta; one that only adds gets beta v for v
+    decay     None; "fixed": slopes by head; "head", "channel": from the data, one number per head or key channel
+    beta_max  beta lies in (0, beta_max)
+    """
+
+    operator: Callable[..., tuple[Tensor, Tensor | None]]
+    erases: bool
+    decay: Literal["fixed", "head", "channel"] | None = None
+    beta_max: int = 1
+
+    output_gate = False
+
+    def parts(self, d_model: int, n_heads: int, key_dim: int, value_dim: int) -> dict[str, nn.Module | nn.Parameter]:
+        """Weights beside those that every mixer has, by name. Their order is that of the random draws."""
+        found = {"beta": Linears(d_model, n_heads, bias=True)}
+        if self.decay in ("head", "channel"):
+            width = n_heads * (key_dim if self.decay == "channel" else 1)
+            found["decay"] = Linears(d_model, width)
+            found["A_log"] = nn.Parameter(initial_A_log(1, n_heads))
+            found["dt_bias"] = nn.Parameter(initial_dt_bias(1, width))
+        return found
+
+    def mix(self, layer: "ToyMixer", x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Input x of the layer [M, B, T, d_model]; q, k, v [M, B, T, H, D] -> o like v."""
+        beta = layer.beta(x).sigmoid() * self.beta_max
+        M, (q, k, v, beta) = len(q), (y.flatten(0, 1) for y in (q, k, v, beta))  # members are rows of a batch
+        v = v if self.erases else beta[..., None] * v
+        decay = [] if self.decay is None else [self._log_decay(layer, x)]
+        strength = [beta] if self.erases else []
+        o, _ = self.operator(q, k, v, *decay, *strength, use_qk_l2norm_in_kernel=True)
+        return o.unflatten(0, (M, -1))
+
+    def _log_decay(self, layer: "ToyMixer", x: Tensor) -> Tensor:
+        """g [M B, T, H], by channel [M B, T, H, Dk], fixed [H]."""
+        if self.decay == "fixed":
+            return -layer.slopes
+        a, A_log, dt_bias = layer.decay(x), layer.A_log[:, None, None], layer.dt_bias[:, None, None]
+        if self.decay == "channel":
+            a, dt_bias = (y.unflatten(-1, (layer.n_heads, -1)) for y in (a, dt_bias))
+            A_log = A_log[..., None]
+        return log_decay(a, A_log, dt_bias).flatten(0, 1)
+
+    def cached_numbers(self, tokens: int, key_dim: int, value_dim: int) -> int:
+        """Of one head: its state, after however many tokens."""
+        return key_dim * value_dim
+
+
+# S is a head's state; the rules in the operators' docstrings have their equations.
+TOY_MIXERS: dict[str, SoftmaxToy | LinearToy] = {
+    "softmax": SoftmaxToy(),
+    "softmax_nope": SoftmaxToy(rope=False),
+    "gated_softmax": SoftmaxToy(output_gate=True),
+    "sliding_window": SoftmaxToy(window=WINDOW),
+    # S += beta k v^T, after a decay of S where there is one
+    "linear": LinearToy(chunk_linear_attention, erases=False),
+    "lightning": LinearToy(chunk_lightning_attention, erases=False, decay="fixed"),
+    "gated_linear": LinearToy(chunk_lightning_attention, erases=False, decay="head"),  # Mamba-2's decay
+    # S += beta k (v - S^T k)^T, after a decay of S where there is one
+    "deltanet": LinearToy(chunk_delta_rule, erases=True),
+    "deltanet_neg": LinearToy(chunk_delta_rule, erases=True, beta_max=2),
+    "gated_deltanet": LinearToy(chunk_gated_delta_rule, erases=True, decay="head"),
+    "gated_deltanet_neg": LinearToy(chunk_gated_delta_rule, erases=True, decay="head", beta_max=2),
+    "kda": LinearToy(chunk_kda, erases=True, decay="channel"),
+}
+
+
+def toy_mixer(name: str) -> SoftmaxToy | LinearToy:
+    """The record of a mixer. ValueError if there is none of this name."""
+    if name not in TOY_MIXERS:
+        raise ValueError(f"mixer: expected one of {list(TOY_MIXERS)}, got {name!r}")
+    return TOY_MIXERS[name]
+
+
+class ToyMixer(nn.Module):
+    """q, k, v = silu(conv(W x)); what TOY_MIXERS says under `name`; a norm per head; W_o.
+
+    x [M, B, T, d_model] -> the same shape. layer, of n_layers, sets the slopes of a fixed decay. ValueError if the name
+    is unknown.
     """
 
     def __init__(
         self, name: str, d_model: int, n_heads: int, key_dim: int, value_dim: int, *, layer: int, n_layers: int
     ):
         super().__init__()
-        if name not in TOY_MIXERS:
-            raise ValueError(f"mixer: expected one of {list(TOY_MIXERS)}, got {name!r}")
-        self.name, self.n_heads, self.dims = name, n_heads, [n_heads * key_dim, n_heads * key_dim, n_heads * value_dim]
+        self.kind, self.n_heads = toy_mixer(name), n_heads
+        self.dims = [n_heads * key_dim, n_heads * key_dim, n_heads * value_dim]
         self.in_proj = Linears(d_model, sum(self.dims))
         self.conv = nn.Parameter(torch.empty(1, sum(self.dims), 4).uniform_(-0.5, 0.5))
         self.norm = RMSNorms(value_dim)
         self.out_proj = Linears(self.dims[2], d_model)
-        if name == "gated_softmax":
-            self.gate = Linears(d_model, self.dims[2])
-        if name in LINEAR_MIXERS:
-            self.beta = Linears(d_model, n_heads, bias=True)
-        width = {
-            "kda": n_heads * key_dim,
-            "gated_linear": n_heads,
-            "gated_deltanet": n_heads,
-            "gated_deltanet_neg": n_heads,
-        }
-        if name in width:
-            self.decay = Linears(d_model, width[name])
-            self.A_log = nn.Parameter(initial_A_log(1, n_heads))
-            self.dt_bias = nn.Parameter(initial_dt_bias(1, width[name]))
+        for part, module in self.kind.parts(d_model, n_heads, key_dim, value_dim).items():
+            setattr(self, part, module)
         self.register_buffer("frequencies", rope_frequencies(key_dim), persistent=False)
         self.register_buffer("slopes", decay_slopes(n_heads, layer, max(n_layers, 2)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """One layer's mixing of tokens."""
         q, k, v = (y.unflatten(-1, (self.n_heads, -1)) for y in self._convolved(self.in_proj(x)).split(self.dims, -1))
-        o = self._softmax(q, k, v) if self.name in SOFTMAX_MIXERS else self._linear(x, q, k, v)
-        o = self.norm(o).flatten(-2)
-        if self.name == "gated_softmax":
+        o = self.norm(self.kind.mix(self, x, q, k, v)).flatten(-2)
+        if self.kind.output_gate:
             o = o * self.gate(x).sigmoid()
         return self.out_proj(o)
 
@@ -90,39 +170,6 @@ class ToyMixer(nn.Module):
         """Members are channels of one convolution: [M, B, T, D] -> [B, T, M D] and back."""
         y, _ = causal_conv(x.permute(1, 2, 0, 3).flatten(2), self.conv.flatten(0, 1), activation="silu")
         return y.unflatten(2, (len(x), -1)).permute(2, 0, 1, 3)
-
-    def _softmax(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        M, (q, k, v) = len(q), (y.flatten(0, 1) for y in (q, k, v))  # for the operators members are rows of a batch
-        if self.name != "softmax_nope":
-            positions = torch.arange(q.shape[1], device=q.device)
-            q, k = (apply_rope(y, positions, self.frequencies) for y in (q, k))
-        o = softmax_attention(q, k, v, window=WINDOW if self.name == "sliding_window" else None)
-        return o.unflatten(0, (M, -1))
-
-    def _linear(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        beta = self.beta(x).sigmoid() * (2 if self.name.endswith("_neg") else 1)
-        M, (q, k, v, beta) = len(q), (y.flatten(0, 1) for y in (q, k, v, beta))
-        unit = {"use_qk_l2norm_in_kernel": True}
-        if self.name == "linear":
-            o, _ = chunk_linear_attention(q, k, beta[..., None] * v, **unit)
-        elif self.name == "lightning":
-            o, _ = chunk_lightning_attention(q, k, beta[..., None] * v, -self.slopes, **unit)
-        elif self.name == "gated_linear":
-            o, _ = chunk_lightning_attention(q, k, beta[..., None] * v, self._decay(x), **unit)
-        elif self.name in ("deltanet", "deltanet_neg"):
-            o, _ = chunk_delta_rule(q, k, v, beta, **unit)
-        else:
-            op = chunk_kda if self.name == "kda" else chunk_gated_delta_rule
-            o, _ = op(q, k, v, self._decay(x), beta, **unit)
-        return o.unflatten(0, (M, -1))
-
-    def _decay(self, x: Tensor) -> Tensor:
-        """g [M B, T, H], for KDA [M B, T, H, Dk]."""
-        a, A_log, dt_bias = self.decay(x), self.A_log[:, None, None], self.dt_bias[:, None, None]
-        if self.name == "kda":
-            a, dt_bias = (y.unflatten(-1, (self.n_heads, -1)) for y in (a, dt_bias))
-            A_log = A_log[..., None]
-        return log_decay(a, A_log, dt_bias).flatten(0, 1)
 
 
 class ToyBlock(nn.Module):
@@ -134,6 +181,7 @@ class ToyBlock(nn.Module):
         self.up, self.down = Linears(d_model, d_mlp, bias=True), Linears(d_mlp, d_model, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[M, B, T, d_model] -> the same shape."""
         x = x + self.mixer(self.mixer_norm(x))
         return x + self.down(F.gelu(self.up(self.mlp_norm(x))))
 
@@ -166,6 +214,7 @@ class ToyLM(nn.Module):
         self.norm, self.head = RMSNorms(d_model), Linears(d_model, vocab_size)
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Logits after each token."""
         x = self.embed(ids)
         for block in self.blocks:
             x = block(x)
@@ -180,13 +229,9 @@ def toy_cache_bytes(
     layers: tuple[str, ...], tokens: int, *, n_heads: int = 2, key_dim: int = 16, value_dim: int = 32
 ) -> int:
     """Bytes that a stack keeps of one text in float32 after `tokens` tokens: keys and values of softmax layers, the
-    state of linear ones, and of every layer the last 3 inputs of its convolution."""
+    state of linear ones, and of every layer the last 3 inputs of its convolution. ValueError if a name is unknown."""
     numbers = 0
     for name in layers:
-        if name in LINEAR_MIXERS:
-            numbers += n_heads * key_dim * value_dim
-        else:
-            seen = min(tokens, WINDOW - 1) if name == "sliding_window" else tokens
-            numbers += seen * n_heads * (key_dim + value_dim)
+        numbers += n_heads * toy_mixer(name).cached_numbers(tokens, key_dim, value_dim)
         numbers += 3 * n_heads * (2 * key_dim + value_dim)
     return 4 * numbers

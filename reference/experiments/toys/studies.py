@@ -1,24 +1,34 @@
-"""Which mixer does which task: the studies behind chapter 10. Each is a task, the models compared, and a recipe."""
+"""Which mixer learns which task: the studies behind chapter 10. Each is a task, the models compared, and a recipe.
+
+What each asks, and how long it takes, stands in reference/experiments/catalogue.py under the same name.
+"""
 
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from reference.experiments.toys import study_tasks as tasks
-from reference.experiments.toys.engine import Recipe, Stack, Task
+from reference.experiments.toys import tasks
+from reference.experiments.toys.training import Recipe, Stack, Task
 
 
 class StudySetting(NamedTuple):
-    about: str
+    """What a study compares.
+
+    task                 makes the task
+    models               by the names that tables and records use
+    recipe               of the whole study
+    quick, quick_recipe  the models of --quick, and their recipe
+    """
+
     task: Callable[[], Task]
     models: dict[str, Stack]
     recipe: Recipe
-    quick: tuple[str, ...]  # the models of --quick
+    quick: tuple[str, ...]
     quick_recipe: Recipe
 
 
 def layers_of(linear: str, softmax: str, depth: int, every: int) -> Stack:
-    """Every `every`-th layer softmax, the last of each group, as in Qwen3-Next."""
+    """`depth` layers, every `every`-th of them softmax, the last of each group, as in Qwen3-Next."""
     return Stack(tuple(softmax if (n + 1) % every == 0 else linear for n in range(depth)))
 
 
@@ -30,7 +40,7 @@ def ratios(linear: str, softmax: str = "softmax", depth: int = 8) -> dict[str, S
 
 
 def places(linear: str, softmax: str) -> dict[str, Stack]:
-    """One softmax layer of four: where?"""
+    """One softmax layer of four, at each of the four places."""
     D, S = linear, softmax
     found = {"first": (S, D, D, D), "second": (D, S, D, D), "third": (D, D, S, D), "last": (D, D, D, S)}
     return {name: Stack(layers) for name, layers in found.items()}
@@ -80,7 +90,6 @@ SHORT_RUN = QUICK._replace(steps=400, lrs=(3e-3,))  # of deep stacks: shows that
 
 STUDIES = {
     "two_tasks": StudySetting(
-        "recall and parity in one model: each pure stack fails one",
         tasks.two_tasks,
         RECALL_AND_PARITY,
         Recipe(3000, key_dim=8, lrs=RATES),
@@ -88,7 +97,6 @@ STUDIES = {
         QUICK._replace(key_dim=8),
     ),
     "recall": StudySetting(
-        "key-value pairs, more and more of them",
         tasks.recall,
         ONE_LAYER,
         Recipe(1500, lrs=RATES),
@@ -96,7 +104,6 @@ STUDIES = {
         QUICK,
     ),
     "state_size": StudySetting(
-        "the same, with 4 to 32 key channels",
         tasks.recall,
         BY_KEY_DIM,
         Recipe(1000, lrs=HIGH_RATES),
@@ -104,7 +111,6 @@ STUDIES = {
         QUICK,
     ),
     "overwrite": StudySetting(
-        "keys rewritten again and again: the last value counts",
         tasks.overwrite,
         ONE_LAYER,
         Recipe(1500, lrs=RATES),
@@ -112,7 +118,6 @@ STUDIES = {
         QUICK._replace(steps=2000),
     ),
     "stream": StudySetting(
-        "a long stream over few keys: who clears the memory can go on",
         tasks.stream,
         ONE_LAYER,
         Recipe(1500, key_dim=8, lrs=RATES),
@@ -120,7 +125,6 @@ STUDIES = {
         QUICK._replace(key_dim=8),
     ),
     "needle": StudySetting(
-        "one pair among more and more distractors",
         tasks.needle,
         FIVE,
         Recipe(800, lrs=HIGH_RATES),
@@ -128,7 +132,6 @@ STUDIES = {
         QUICK._replace(steps=1200),
     ),
     "copying": StudySetting(
-        "marked tokens among noise, said again in order",
         tasks.copying,
         FIVE,
         Recipe(800, lrs=HIGH_RATES),
@@ -136,7 +139,6 @@ STUDIES = {
         QUICK,
     ),
     "induction": StudySetting(
-        "what followed the last time",
         tasks.induction,
         FIVE,
         Recipe(800, lrs=HIGH_RATES),
@@ -144,7 +146,6 @@ STUDIES = {
         QUICK,
     ),
     "parity": StudySetting(
-        "odd or even, at lengths beyond the trained",
         tasks.parity,
         ONE_LAYER | {"deltanet_neg": Stack(("deltanet_neg",))},
         Recipe(1500, batch_size=64, d_model=32, lrs=RATES),
@@ -152,7 +153,6 @@ STUDIES = {
         QUICK._replace(batch_size=64, d_model=32, lrs=(3e-3,)),
     ),
     "permutations_3": StudySetting(
-        "products of permutations of 3 things",
         partial(tasks.permutations, 3, swaps=False),
         TWO_LAYERS,
         Recipe(1200, lrs=RATES),
@@ -160,7 +160,6 @@ STUDIES = {
         QUICK._replace(lrs=(3e-3,)),
     ),
     "permutations_5": StudySetting(
-        "products of swaps of 5 things",
         partial(tasks.permutations, 5, swaps=True),
         TWO_LAYERS,
         Recipe(1600, lrs=RATES),
@@ -168,7 +167,6 @@ STUDIES = {
         QUICK._replace(lrs=(3e-3,)),
     ),
     "places": StudySetting(
-        "two_tasks with one softmax layer of four: where it stands",
         tasks.two_tasks,
         places("deltanet_neg", "softmax_nope"),
         Recipe(800, key_dim=8, lrs=LOW_RATES),
@@ -176,7 +174,6 @@ STUDIES = {
         SHORT_RUN._replace(key_dim=8),
     ),
     "ratios": StudySetting(
-        "more pairs than four key channels have room for, by share of softmax layers",
         tasks.recall,
         ratios("gated_deltanet", "softmax_nope", depth=4)
         | {"3:1, softmax first": Stack(("softmax_nope", *("gated_deltanet",) * 3))},
@@ -185,7 +182,6 @@ STUDIES = {
         SHORT_RUN._replace(key_dim=4),
     ),
     "multi_hop": StudySetting(
-        "follow one, two and three links, by share of softmax layers",
         tasks.multi_hop,
         {name: DEEP[name] for name in HOPPING},
         Recipe(4000, key_dim=8, lrs=LOW_RATES),
@@ -193,7 +189,6 @@ STUDIES = {
         SHORT_RUN._replace(key_dim=8, batch_size=16),
     ),
     "multi_turn": StudySetting(
-        "facts set, changed and asked over many turns, by share of softmax layers",
         tasks.multi_turn,
         DEEP,
         Recipe(4000, key_dim=8, lrs=LOW_RATES),
@@ -201,7 +196,6 @@ STUDIES = {
         SHORT_RUN._replace(key_dim=8, batch_size=16),
     ),
     "recall_by_parity": StudySetting(
-        "which of two values to recall depends on the parity of the bits between",
         tasks.recall_by_parity,
         BY_PARITY,
         Recipe(2000, key_dim=8, lrs=(3e-3,)),

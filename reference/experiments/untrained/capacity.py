@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from reference.experiments.untrained.engine import Untrained, markdown_table, run_untrained
+from reference.experiments.untrained.run import Untrained, markdown_table, run_untrained
 from reference.ops import chunk_delta_rule, chunk_lightning_attention, chunk_linear_attention
 
 # how a rule writes: log decay, or beta and passes
@@ -65,9 +65,11 @@ def fit_pairs(k: Tensor, v: Tensor, penalty: float) -> Tensor:
 
 
 class Score(NamedTuple):
+    """What reads of all pairs come to; accuracy and error as in the module's docstring."""
+
     accuracy: float
     error: float
-    stale: float  # share of reads that answer with another value of the same key
+    stale: float  # share of reads that answer with an older value of the same key
 
 
 def score_reads(S: Tensor, k: Tensor, codebook: Tensor, truth: Tensor, older: Tensor | None = None) -> Score:
@@ -81,6 +83,7 @@ def score_reads(S: Tensor, k: Tensor, codebook: Tensor, truth: Tensor, older: Te
 
 
 def unit_rows(*shape: int, rng: torch.Generator) -> Tensor:
+    """Random vectors of length 1 along the last axis, float64."""
     x = torch.randn(*shape, generator=rng, dtype=torch.float64)
     return x / x.norm(dim=-1, keepdim=True)
 
@@ -191,6 +194,7 @@ def _choose(draws: int, n: int, among: int, rng: torch.Generator) -> Tensor:
 
 
 def measure_capacity(seed: int, settings: dict, bar: tqdm) -> dict:
+    """{model: {"unique", "correlated", "overwrite"}} as the module's docstring says, and "theory"."""
     rng = torch.Generator().manual_seed(seed)
     found: dict[str, dict] = {model: {"unique": {}, "correlated": {}, "overwrite": {}} for model in WRITERS}
     single = {m: how.get("beta") for m, how in RULES.items() if not how.keys() & {"g", "passes"}}
@@ -224,10 +228,14 @@ def capacity_table(record: dict) -> str:
     return "\n\n".join(parts)
 
 
+def ticks_of_capacity(settings: dict) -> int:
+    """One for each key size, four for the other questions."""
+    return len(settings["Dks"]) + 4
+
+
 CAPACITY = Untrained(
     "capacity",
-    "How many pairs a matrix holds, by the rule that wrote them",
-    {
+    settings={
         "draws": 50,
         "codebook": 512,
         "Dv": 64,
@@ -237,12 +245,14 @@ CAPACITY = Untrained(
         "cosines": [0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 0.9],
         "rewrites": [1, 2, 4, 8, 16],
     },
-    {"draws": 10},
-    measure_capacity,
-    lambda settings: len(settings["Dks"]) + 4,
-    capacity_table,
+    quick={"draws": 10},
+    measure=measure_capacity,
+    steps=ticks_of_capacity,
+    table=capacity_table,
+    details=__doc__,
 )
 
 
 def main(argv: list[str]) -> int:
+    """`python -m reference experiment capacity`."""
     return run_untrained(CAPACITY, argv)

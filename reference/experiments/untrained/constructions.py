@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from reference.experiments.untrained.engine import Untrained, markdown_table, run_untrained
 from reference.experiments.untrained.number_formats import FORMATS, store_
+from reference.experiments.untrained.run import Untrained, markdown_table, run_untrained
 from reference.ops import OPERATORS, chunk_delta_rule, chunk_gated_delta_rule, decode_step
 
 GROUPS = {"parity": (1, 1), "S3_swaps": (3, 1), "S5_swaps": (5, 1), "S5_any": (5, 4)}  # n, writes per token
@@ -123,6 +123,7 @@ def at_other_strengths(task: str, settings: dict, rng: torch.Generator) -> dict[
 
 
 def with_decay(task: str, settings: dict, rng: torch.Generator) -> dict[str, dict]:
+    """The first wrong answer at beta = 2 when the state decays before every write."""
     found = {}
     for name, alpha in CONSTRUCTION_DECAYS.items():
         track = draw_tracking(task, settings["tokens"], settings["streams"], rng)
@@ -163,6 +164,8 @@ def stored_in(task: str, settings: dict, rng: torch.Generator) -> dict[str, dict
 
 
 def measure_constructions(seed: int, settings: dict, bar: tqdm) -> dict:
+    """{group: {"operators", "betas", "decays", "stored"}} as the module's docstring says; of permutations also
+    "integer_keys": operators without a square root in the keys."""
     rng, found = torch.Generator().manual_seed(seed), {}
     for task in GROUPS:
         long = draw_tracking(task, settings["long_tokens"], settings["long_streams"], rng)
@@ -178,6 +181,7 @@ def measure_constructions(seed: int, settings: dict, bar: tqdm) -> dict:
 
 
 def constructions_table(record: dict) -> str:
+    """Wrong answers and drift by operator; tokens before the first wrong answer; the same of stored states."""
     config, summary = record["config"], record["summary"]
     names = list(summary["parity"]["operators"])
     rows = []
@@ -203,22 +207,28 @@ def constructions_table(record: dict) -> str:
     return "\n\n".join(parts)
 
 
+def ticks_of_constructions(settings: dict) -> int:
+    """Two for each group."""
+    return 2 * len(GROUPS)
+
+
 CONSTRUCTIONS = Untrained(
     "constructions",
-    "Parity and permutations built by hand from reflections",
-    {
+    settings={
         "tokens": 10_000,
         "streams": 8,
         "windows": [0, 4, 16, 64, 256, 1024, 4096],
         "long_tokens": 30_000,
         "long_streams": 2,
     },
-    {"tokens": 5000, "long_tokens": 10_000},
-    measure_constructions,
-    lambda settings: 2 * len(GROUPS),
-    constructions_table,
+    quick={"tokens": 5000, "long_tokens": 10_000},
+    measure=measure_constructions,
+    steps=ticks_of_constructions,
+    table=constructions_table,
+    details=__doc__,
 )
 
 
 def main(argv: list[str]) -> int:
+    """`python -m reference experiment constructions`."""
     return run_untrained(CONSTRUCTIONS, argv)

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from reference.experiments.untrained.engine import Untrained, markdown_table, run_untrained
 from reference.experiments.untrained.number_formats import FORMATS, store_
+from reference.experiments.untrained.run import Untrained, markdown_table, run_untrained
 from reference.ops import decode_step, softmax_attention
 
 DECAYS = {"nines_1": 0.9, "nines_2": 0.99, "nines_3": 0.999, "nines_4": 0.9999}  # a dot would cut a path in two
@@ -100,6 +100,7 @@ class States:
             store_(self.S[n], form, self.rng)
 
     def write_exact(self, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None) -> None:
+        """The same token written into `exact`."""
         self._step(self.exact, k.double(), v.double(), g[None].double(), None if beta is None else beta.double())
 
     @staticmethod
@@ -178,6 +179,7 @@ def fading(decay: float, form: str, rng: torch.Generator, *, steps: int = 1000, 
 
 @torch.no_grad()
 def measure_precision(seed: int, settings: dict, bar: tqdm) -> dict:
+    """{model: {kind of data: {format: {"state", "read", "miss": lists over the positions}}}}, and "fading"."""
     rng, (heads, D) = torch.Generator().manual_seed(seed), (settings["heads"], settings["D"])
     positions, forms = settings["positions"], list(FORMATS)
     found: dict[str, dict] = {}
@@ -222,16 +224,22 @@ def precision_table(record: dict) -> str:
     return "\n\n".join(parts)
 
 
+def ticks_of_precision(settings: dict) -> int:
+    """One for each token of each kind of data."""
+    return settings["positions"][-1] * len(settings["data"])
+
+
 PRECISION = Untrained(
     "precision",
-    "A state kept in 16 or 8 bits after every token, beside an 8-bit cache",
-    {"positions": [64, 256, 1024, 4096, 16384, 65536, 100_000], "heads": 2, "D": 32, "data": list(DATA)},
-    {"positions": [64, 256, 1024, 4096]},
-    measure_precision,
-    lambda settings: settings["positions"][-1] * len(settings["data"]),
-    precision_table,
+    settings={"positions": [64, 256, 1024, 4096, 16384, 65536, 100_000], "heads": 2, "D": 32, "data": list(DATA)},
+    quick={"positions": [64, 256, 1024, 4096]},
+    measure=measure_precision,
+    steps=ticks_of_precision,
+    table=precision_table,
+    details=__doc__,
 )
 
 
 def main(argv: list[str]) -> int:
+    """`python -m reference experiment precision`."""
     return run_untrained(PRECISION, argv)

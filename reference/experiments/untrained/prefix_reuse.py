@@ -17,16 +17,14 @@ computed; `GiB` and `snapshots` held at most. `trace` says what no store can spa
 seen before), and `check` runs a short trace through PrefixCache and a small HybridLM, counted beside real.
 """
 
-from collections import OrderedDict
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from reference.checkpoints.published import published_config
-from reference.experiments.untrained.engine import Untrained, markdown_table, run_untrained
-from reference.experiments.untrained.requests import Request, TalkHabits, Trace, draw_trace
+from reference.experiments.untrained.prefix_store import CUT_ANYWHERE, POLICIES, Policy, Store
+from reference.experiments.untrained.requests import TalkHabits, Trace, draw_trace
+from reference.experiments.untrained.run import Untrained, markdown_table, run_untrained
 from reference.model.config import HybridConfig, preset
 from reference.model.costs import bytes_of_cache
 from reference.model.hybrid import HybridLM
@@ -35,136 +33,10 @@ from reference.model.prefixes import PrefixCache
 GIB = 2**30
 HYBRIDS = {"qwen3_next": "full_attention", "kimi_linear": "latent_attention", "minimax": "full_attention"}
 SOFTMAX_ONLY = ("qwen3", "minimax_m2")
-PAGE = 64  # tokens of a softmax cache that are given up at a time
 TRACES = {
     "chat": TalkHabits(),
     "long": TalkHabits(document=(30_000, 0.7), with_document=1.0, message=(200, 1.0), turns=8),
 }
-
-
-class Policy(NamedTuple):
-    """every: tokens between snapshots (0: none of these); before_last: how far before a prompt's end one is taken,
-    None: not at all; answers: snapshots in answers too; whole: each snapshot holds its own keys and values."""
-
-    every: int = 0
-    before_last: int | None = None
-    answers: bool = True
-    branches: bool = False
-    whole: bool = False
-
-
-POLICIES = {
-    **{f"grid_{N}": Policy(N) for N in (64, 256, 1024, 4096)},
-    "ends": Policy(before_last=1),
-    "ends_branches": Policy(before_last=1, branches=True),
-    "prefix_cache": Policy(256, before_last=0, answers=False, whole=True),
-}
-CUT_ANYWHERE = Policy(PAGE, before_last=1)  # with states of no bytes: positions are then pages of keys and values
-
-
-class Store:
-    """Positions of a trace whose caches are kept. bytes: what they hold now."""
-
-    def __init__(self, trace: Trace, policy: Policy, token_bytes: int, state_bytes: int, budget: float):
-        self.trace, self.policy, self.budget = trace, policy, budget
-        self.token_bytes, self.state_bytes, self.bytes = token_bytes, state_bytes, 0
-        self.kept: OrderedDict[tuple[int, int], None] = OrderedDict()  # (node, tokens from the root), oldest first
-        self.inside: dict[int, list[int]] = {}  # node -> positions kept in it, ascending
-        self.beneath: dict[int, int] = {}  # node -> positions kept in nodes that follow it
-        self.seen: dict[int, int] = {}  # node -> up to which position it was ever read
-        self.most_bytes = self.most_kept = 0
-
-    def request(self, request: Request) -> int:
-        """Prompt and answer pass through; returns the tokens of the prompt that were computed."""
-        trace, policy = self.trace, self.policy
-        path, L = trace.path(request.prompt), trace.end[request.prompt]
-        begin = self._longest(path, L - 1)
-        wanted = self._multiples(begin, L)
-        if policy.before_last is not None:
-            wanted.add(L - policy.before_last)
-        junction = max((self.seen[n] for n in path if n in self.seen), default=0)
-        if policy.branches and begin < junction < L:
-            wanted.add(junction)
-        stop = L
-        if policy.answers:
-            path, stop = [*path, request.answer], trace.end[request.answer] - 1  # the last token is not read any more
-            wanted |= self._multiples(L, stop) | ({stop} if policy.before_last is not None else set())
-        self._keep_all(path, sorted(x for x in wanted if begin < x <= stop))
-        for n in path:
-            self.seen[n] = max(self.seen.get(n, 0), min(trace.end[n], stop))
-        return L - begin
-
-    def _multiples(self, begin: int, stop: int) -> set[int]:
-        N = self.policy.every
-        return set(range((begin // N + 1) * N, stop + 1, N)) if N else set()
-
-    def _longest(self, path: list[int], limit: int) -> int:
-        """The tokens up to `limit` that need not be computed: up to the last state kept on the path, which counts as
-        used; without states, all that is held."""
-        for n in reversed(path):
-            if not self.state_bytes:
-                if self._covered(n):
-                    return min(self.trace.start(n) + self._covered(n), limit)
-                continue
-            here = [x for x in self.inside.get(n, ()) if x <= limit]
-            if here:
-                self.kept.move_to_end((n, here[-1]))
-                return here[-1]
-        return 0
-
-    def _keep_all(self, path: list[int], positions: list[int]) -> None:
-        """Keep what fits, the first position first; the oldest go."""
-        node = 0
-        for x in positions:
-            while self.trace.end[path[node]] < x:
-                node += 1
-            if self.policy.whole and self._size(x) > self.budget:
-                continue
-            key = (path[node], x)
-            if key not in self.kept:
-                self._change(key, +1)
-            self.kept[key] = None
-            self.kept.move_to_end(key)
-            if self.state_bytes:
-                self._evict()
-        if not self.state_bytes:  # all pages of the path were read: the nearer to the root, the later they go
-            for n in reversed(path):
-                for x in reversed(self.inside.get(n, ())):
-                    self.kept.move_to_end((n, x))
-            self._evict()
-
-    def _evict(self) -> None:
-        while self.bytes > self.budget:
-            self._change(self.kept.popitem(last=False)[0], -1)
-        self.most_bytes, self.most_kept = max(self.most_bytes, self.bytes), max(self.most_kept, len(self.kept))
-
-    def _size(self, tokens: int) -> int:
-        return self.state_bytes + self.token_bytes * tokens
-
-    def _change(self, key: tuple[int, int], sign: int) -> None:
-        """A position comes (+1) or goes (-1): counts and bytes along its path."""
-        node, x = key
-        before = self._covered(node)
-        here = self.inside.setdefault(node, [])
-        if sign > 0:
-            here.append(x)
-            here.sort()
-        else:
-            here.remove(x)
-        tokens, above = self._covered(node) - before, self.trace.parent[node]
-        while above >= 0:
-            before = self._covered(above)
-            self.beneath[above] = self.beneath.get(above, 0) + sign
-            tokens += self._covered(above) - before
-            above = self.trace.parent[above]
-        self.bytes += sign * self._size(x) if self.policy.whole else sign * self.state_bytes + self.token_bytes * tokens
-
-    def _covered(self, node: int) -> int:
-        """Tokens of the node that some kept position needs."""
-        if self.beneath.get(node, 0):
-            return self.trace.tokens[node]
-        here = self.inside.get(node)
-        return here[-1] - self.trace.start(node) if here else 0
 
 
 def new_tokens(trace: Trace) -> int:
@@ -178,6 +50,7 @@ def new_tokens(trace: Trace) -> int:
 
 
 def run_trace(trace: Trace, policy: Policy, token_bytes: int, state_bytes: int, budget: float) -> dict[str, float]:
+    """{"recomputed", "GiB", "snapshots"} of one store (see the module's docstring; arguments as of Store)."""
     store = Store(trace, policy, token_bytes, state_bytes, budget)
     computed = sum(store.request(request) for request in trace.requests)
     found = {"recomputed": computed / trace.prompt_tokens, "GiB": store.most_bytes / GIB}
@@ -223,6 +96,7 @@ def check_on_a_model(requests: int, every: int, budget: int, rng: np.random.Gene
 
 
 def measure_prefix_reuse(seed: int, settings: dict, bar: tqdm) -> dict:
+    """{model: {trace: {policy: lists over the budgets}}}, and "trace" and "check"; a budget of None has no limit."""
     rng = np.random.default_rng(seed)
     traces = {name: draw_trace(settings["requests"], habits, rng) for name, habits in TRACES.items()}
     budgets = [x * GIB if x else float("inf") for x in settings["budgets_GiB"]]
@@ -244,12 +118,14 @@ def measure_prefix_reuse(seed: int, settings: dict, bar: tqdm) -> dict:
 
 
 def describe_trace(trace: Trace) -> dict[str, float]:
+    """Requests, lengths of prompts, and "new": the share of prompt tokens that no earlier request had."""
     lengths = [trace.end[r.prompt] for r in trace.requests]
     found = {"requests": len(lengths), "prompt_tokens": sum(lengths), "longest_prompt": max(lengths)}
     return found | {"mean_prompt": sum(lengths) / len(lengths), "new": new_tokens(trace) / trace.prompt_tokens}
 
 
 def prefix_reuse_table(record: dict) -> str:
+    """For each trace the share of prompt tokens computed, by model and policy; then the check on a real model."""
     config, summary, parts = record["config"], record["summary"], []
     heads = ["unlimited" if x is None else f"{x} GiB" for x in config["budgets_GiB"]]
     for trace, about in summary["trace"].items():
@@ -271,18 +147,23 @@ def prefix_reuse_table(record: dict) -> str:
     return "\n\n".join(parts)
 
 
+def ticks_of_prefix_reuse(settings: dict) -> int:
+    """One for each run of a trace: hybrids with every policy and as all-softmax models, and all-softmax models."""
+    runs = len(HYBRIDS) * (len(POLICIES) + 1) + len(SOFTMAX_ONLY)
+    return len(TRACES) * len(settings["budgets_GiB"]) * runs
+
+
 PREFIX_REUSE = Untrained(
     "prefix_reuse",
-    "Branching conversations from cached prefixes: snapshots against a cache that can be cut",
-    {"requests": 1000, "budgets_GiB": [1, 4, 16, 64, 256, None], "check_requests": 40},
-    {"requests": 200},
-    measure_prefix_reuse,
-    lambda settings: (
-        len(TRACES) * len(settings["budgets_GiB"]) * (len(HYBRIDS) * (len(POLICIES) + 1) + len(SOFTMAX_ONLY))
-    ),
-    prefix_reuse_table,
+    settings={"requests": 1000, "budgets_GiB": [1, 4, 16, 64, 256, None], "check_requests": 40},
+    quick={"requests": 200},
+    measure=measure_prefix_reuse,
+    steps=ticks_of_prefix_reuse,
+    table=prefix_reuse_table,
+    details=__doc__,
 )
 
 
 def main(argv: list[str]) -> int:
+    """`python -m reference experiment prefix_reuse`."""
     return run_untrained(PREFIX_REUSE, argv)

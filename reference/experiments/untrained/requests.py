@@ -1,9 +1,10 @@
-"""A trace of conversations that branch: who asks what, and which tokens a prompt has in common with earlier ones.
+"""A trace of conversations that branch: which tokens a prompt has in common with earlier ones.
 
-No text is needed to count: a trace is a tree of runs of tokens, and a prompt is the path from the root to a node. Two
+Counting needs no text: a trace is a tree of runs of tokens, and a prompt is the path from the root to a node. Two
 prompts have in common exactly the tokens of their common nodes.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,12 @@ class Request(NamedTuple):
 
 
 class Trace:
-    """nodes: parent[n] (-1 for a root) and end[n], the tokens from the root to its last one; requests in order."""
+    """A tree of runs of tokens, its nodes numbered as they came, and requests in order.
+
+    parent  of each node, -1 for a root
+    tokens  of each node
+    end     tokens from the root to each node's last one, once the trace is finished
+    """
 
     def __init__(self):
         self.parent: list[int] = []
@@ -41,6 +47,7 @@ class Trace:
         self.end: list[int] = []
 
     def add(self, parent: int, tokens: int) -> int:
+        """A new node behind `parent`; returns its number."""
         self.parent.append(parent)
         self.tokens.append(tokens)
         return len(self.parent) - 1
@@ -63,15 +70,23 @@ class Trace:
             node = self.parent[node]
         return found[::-1]
 
+    def above(self, node: int) -> Iterator[int]:
+        """The nodes before this one, up to the root."""
+        while (node := self.parent[node]) >= 0:
+            yield node
+
     def start(self, node: int) -> int:
+        """Tokens from the root to the node's first one, exclusive."""
         return self.end[node] - self.tokens[node]
 
     def finish(self) -> "Trace":
+        """Fill in `end`; no node may be added or cut after this. Returns the trace."""
         self.end = [sum(self.tokens[m] for m in self.path(n)) for n in range(len(self.parent))]
         return self
 
     @property
     def prompt_tokens(self) -> int:
+        """Of all requests."""
         return sum(self.end[r.prompt] for r in self.requests)
 
 
@@ -85,7 +100,7 @@ class _Conversation:
 
 
 def draw_trace(requests: int, habits: TalkHabits, rng: np.random.Generator) -> Trace:
-    """So many requests, the conversations interleaved. Raises ValueError."""
+    """A trace of `requests` requests, the conversations interleaved. ValueError if there are fewer than 1."""
     if requests < 1:
         raise ValueError(f"requests: expected a number >= 1, got {requests}")
     trace, open_now = Trace(), []
@@ -122,7 +137,7 @@ def draw_trace(requests: int, habits: TalkHabits, rng: np.random.Generator) -> T
 
 
 def _edit(trace: Trace, one: _Conversation, turn: int, tokens: int, rng: np.random.Generator) -> tuple[int, int]:
-    """The turn's message, kept up to a random token and going on with others: (the node it follows, its last node)."""
+    """The turn's message, kept up to a random token and with new ones after it: (the node it follows, its last)."""
     after, last = one.turns[turn]
     message = trace.path(last)[len(trace.path(after)) :]
     keep = int(rng.integers(sum(trace.tokens[n] for n in message)))

@@ -1,5 +1,8 @@
-"""Two tasks in one model, side by side or one inside the other: recall, for which a fixed memory runs out, and parity,
-which softmax can't track."""
+"""Two tasks in one model, side by side or one inside the other: recall and parity.
+
+Recall needs more memory the more there is to recall, and a state is of fixed size; parity is a state that softmax
+attention can't track.
+"""
 
 import torch
 from torch import Tensor
@@ -17,7 +20,7 @@ from reference.tasks.tracking import Parity
 
 
 class RecallAndParity:
-    """Each text is one of the two; ids are AssociativeRecall's, then Parity's but for padding."""
+    """Each text is one of the two tasks; ids are AssociativeRecall's, then Parity's except its padding."""
 
     def __init__(self, n_keys: int = 64, n_values: int = 64):
         self.recall, self.parity = AssociativeRecall(n_keys, n_values), Parity()
@@ -25,7 +28,12 @@ class RecallAndParity:
         self.vocab_size = self.shift + self.parity.vocab_size
 
     def draw(self, batch_size: int, rng: torch.Generator, *, pairs: int = 0, length: int = 0) -> Questions:
-        """pairs: recall with so many; length: parity of so many bits; both: half the batch each."""
+        """Texts of the longer task's length, the shorter ones padded behind.
+
+        pairs   of recall; 0: only parity
+        length  bits of parity; 0: only recall
+        With both, half of the batch each. ValueError without both, or where the task refuses the number.
+        """
         parts = []
         if pairs:
             parts.append(self.recall.draw(batch_size // (2 if length else 1), rng, pairs=pairs))
@@ -38,16 +46,18 @@ class RecallAndParity:
         return batch_together(parts)
 
     def render(self, ids: Tensor) -> str:
+        """One text [T] as words: those of AssociativeRecall or of Parity."""
         if int(ids[0]) <= self.shift:
             return self.recall.render(ids)
         return self.parity.render((ids - self.shift).clamp(min=0))
 
 
 class RecallByParity:
-    """Facts `key value value`, then bits, then keys: the first value is right if the bits so far are even, the second
-    if they are odd. What is remembered depends on what is tracked: one task inside the other.
+    """Facts `key value value`, then bits, then keys: the first value is right if the number of ones is even, the second
+    if it is odd. What is recalled depends on what is tracked: one task inside the other.
 
     Ids: 0 padding, 1 to n_keys the keys, then n_values values, the bits 0 and 1, and the words even and odd.
+    ValueError if n_keys is below 1 or n_values below 2.
     Source: the state-based recall of Olmo Hybrid (2026), with parity as its state.
     """
 
@@ -61,7 +71,14 @@ class RecallByParity:
     def draw(
         self, batch_size: int, rng: torch.Generator, *, pairs: int, length: int, questions: int = 4, aloud: bool = False
     ) -> Questions:
-        """length: how many bits; aloud: after each bit, even or odd is asked for as well."""
+        """Texts of 3 pairs + length + questions tokens.
+
+        pairs      facts, at most n_keys
+        length     bits
+        questions  at most one for each fact
+        aloud      after each bit the model says even or odd, too
+        Raises ValueError.
+        """
         check_at_least("pairs", pairs, 1, self.n_keys)
         check_at_least("length", length, 1)
         check_at_least("questions", questions, 1, pairs)
@@ -78,6 +95,7 @@ class RecallByParity:
         return Questions(ids, answers)
 
     def render(self, ids: Tensor) -> str:
+        """One text [T] as words: _ padding, k3 v17 v5 facts, 0 and 1 bits, even, odd."""
         words = {PAD: "_"} | {1 + n: f"k{n}" for n in range(self.n_keys)}
         words |= {self.first_bit + n: word for n, word in enumerate(("0", "1", "even", "odd"))}
         return " ".join(words.get(i, f"v{i - self.first_value}") for i in ids.tolist())

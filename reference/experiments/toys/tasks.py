@@ -1,11 +1,10 @@
-"""The tasks of the studies: which difficulties are trained on, and which are tested, lengths beyond the trained among
-them."""
+"""The tasks of the studies: the difficulties that are trained, and those that are tested, also beyond the trained."""
 
 from collections.abc import Sequence
 
 import torch
 
-from reference.experiments.toys.engine import Difficulty, Task
+from reference.experiments.toys.training import Difficulty, Task
 from reference.tasks import (
     AssociativeRecall,
     Induction,
@@ -40,43 +39,52 @@ def _named(task: object, name: str, trained: Sequence[int], tests: dict[str, int
 
 
 def recall() -> Task:
+    """4 to 16 pairs; tested up to 48."""
     return _named(AssociativeRecall(), "pairs", (4, 8, 16), {f"{n} pairs": n for n in (4, 8, 16, 32, 48)})
 
 
 def overwrite() -> Task:
+    """Each key written 1, 2 or 4 times; tested up to 8."""
     return _named(Overwriting(), "times", (1, 2, 4), {f"{n} times": n for n in (1, 2, 4, 8)})
 
 
 def stream() -> Task:
+    """8 to 32 pairs over eight keys; tested up to 256."""
     return _named(Stream(), "pairs", range(8, 33), {f"{n} pairs": n for n in (8, 32, 64, 128, 256)})
 
 
 def needle() -> Task:
+    """3 to 63 distractors; tested up to 191."""
     tests = {f"{n} distractors": n for n in (7, 31, 63, 127, 191)}
     return _named(Needle(192, 64), "distractors", (3, 7, 15, 31, 63), tests)
 
 
 def copying() -> Task:
+    """Eight marked tokens among 16 to 48 of noise; tested up to 192."""
     return _named(SelectiveCopying(), "noise", range(16, 49), {f"{n} of noise": n for n in (16, 48, 96, 192)}, marked=8)
 
 
 def induction() -> Task:
+    """4 to 32 tokens; tested up to 128."""
     return _named(Induction(128), "length", range(4, 33), {f"{n} tokens": n for n in (8, 32, 64, 128)})
 
 
 def parity() -> Task:
+    """3 to 40 bits, asked after each; tested after the last of up to 256."""
     task = Parity()
     tests = {f"{n} bits": {"length": n, "final": True} for n in (10, 40, 128, 256)}
     return Task(task.vocab_size, task.draw, lambda rng, progress: {"length": one_of(range(3, 41), rng)}, tests)
 
 
 def permutations(n: int, *, swaps: bool) -> Task:
+    """Products of 2 to 32 permutations of n things, asked after each; tested after the last of up to 128."""
     task = Permutations(n, swaps=swaps)
     tests = {f"{x} products": {"length": x, "final": True} for x in (4, 16, 32, 64, 128)}
     return Task(task.vocab_size, task.draw, lambda rng, progress: {"length": one_of(range(2, 33), rng)}, tests)
 
 
 def two_tasks() -> Task:
+    """Half of a batch recalls 4 to 32 pairs, half counts 3 to 96 bits; tested up to 48 pairs and 256 bits."""
     task = RecallAndParity()
     tests = {f"recall, {n} pairs": {"pairs": n} for n in (16, 32, 48)}
     tests |= {f"parity, {n} bits": {"length": n} for n in (40, 96, 256)}
@@ -118,6 +126,7 @@ def multi_hop() -> Task:
 
 
 def multi_turn() -> Task:
+    """2 to 16 turns, asked for values of now and of an earlier turn; tested up to 32 turns."""
     task = MultiTurn(n_names=16, n_values=32, max_turns=32)
     tests = {f"{kind}, {n} turns": {"turns": n, "kind": kind} for kind in ("now", "then") for n in (4, 8, 16, 32)}
 

@@ -1,0 +1,96 @@
+"""Every experiment of the book, once: what it asks, which chapter shows it, how long it takes.
+
+`python -m reference experiment list` and each --help are made from this file, which imports no package. To add an
+experiment, write its code in the folder of its kind and its entry here.
+"""
+
+from typing import NamedTuple
+
+FEW_MODELS = "few models, one learning rate, short training: a few minutes a seed"
+SMALL_SIZES = "smaller sizes, at most 3 minutes a seed"
+
+
+class Experiment(NamedTuple):
+    """One entry of the catalogue.
+
+    kind         the folder of its code: "models" (train the book's layers), "toys" (train toy models, many side by
+                 side; all run by toys/run.py) or "untrained"
+    about        what it asks, as a sentence without a capital and a full stop
+    takes        for all runs with three seeds on 2 quiet cores
+    chapter      that shows the results
+    quick        what --quick does; None: there is no --quick
+    quick_seeds  seeds of --quick where --seeds is not given
+    threads      of the CPU, where --threads is not given
+    """
+
+    kind: str
+    about: str
+    takes: str
+    chapter: int = 10
+    quick: str | None = SMALL_SIZES
+    quick_seeds: int = 1
+    threads: int = 1
+
+    def line(self) -> str:
+        """What `experiment list` says of it."""
+        return f"{self.about} (chapter {self.chapter:02d}, {self.takes}{'' if self.quick else '; no --quick'})"
+
+
+def _study(about: str, takes: str) -> Experiment:
+    return Experiment("toys", about, takes, quick=FEW_MODELS)
+
+
+CATALOGUE = {
+    "sinks": Experiment(
+        "models",
+        "attention sinks with and without their cures",
+        "10 to 30 min",
+        chapter=6,
+        quick="900 steps, no high learning rate: 2 to 5 minutes a seed on 2 cores",
+        quick_seeds=3,
+    ),
+    "hybrid": Experiment(
+        "models",
+        "all linear, 3:1 and all softmax at equal parameters, on text",
+        "30 to 90 min",
+        chapter=9,
+        quick=None,
+        threads=2,
+    ),
+    "capacity": Experiment("untrained", "how many pairs a matrix holds, by the rule that wrote them", "2 to 5 min"),
+    "constructions": Experiment(
+        "untrained", "parity and permutations with beta = 2, built by hand from reflections", "5 to 12 min"
+    ),
+    "precision": Experiment(
+        "untrained", "a state stored in 16 or 8 bits after every token, beside an 8-bit cache", "20 to 60 min"
+    ),
+    "prefix_reuse": Experiment(
+        "untrained", "branching conversations from cached prefixes: snapshots or a KV cache", "8 to 24 min"
+    ),
+    "two_tasks": _study("recall and parity in one model: each pure stack fails one", "50 min"),
+    "recall": _study("key-value pairs, more and more of them", "25 min"),
+    "state_size": _study("recall with 4 to 32 key channels", "10 min"),
+    "overwrite": _study("keys rewritten again and again: the last value counts", "30 min"),
+    "stream": _study("a long stream over few keys: who clears the memory can continue", "25 min"),
+    "needle": _study("one pair among more and more distractors", "6 min"),
+    "copying": _study("marked tokens among noise, repeated in order", "5 min"),
+    "induction": _study("what followed the last time", "3 min"),
+    "parity": _study("odd or even, at lengths beyond the trained", "25 min"),
+    "permutations_3": _study("products of permutations of 3 things", "8 min"),
+    "permutations_5": _study("products of swaps of 5 things", "12 min"),
+    "places": _study("two_tasks with one softmax layer of four: its place", "12 min"),
+    "ratios": _study("more pairs than four key channels have room for, by share of softmax layers", "12 min"),
+    "multi_hop": _study("follow one, two and three links, by share of softmax layers", "3 h"),
+    "multi_turn": _study("facts set, changed and asked over many turns, by share of softmax layers", "6 h"),
+    "recall_by_parity": _study("which of two values to recall depends on the parity of the bits between", "10 min"),
+}
+
+TIMES = """Times are of all runs, three seeds, on 2 cores; beside other work up to three times as long.
+--quick: smaller, one seed (sinks: three), a few minutes each. The runs of the book are stored in figures/data:
+without --quick a command shows them, and with --again or --out it runs them anew.
+"""
+
+
+def listing() -> str:
+    """All names with their lines, below what holds for all of them."""
+    return TIMES + "\n".join(f"  {name:16s} {entry.line()}" for name, entry in CATALOGUE.items())
