@@ -1,6 +1,7 @@
 """Tensors that are not one to one with ours: experts apart or folded, projections split, fused, interleaved."""
 
 from reference.checkpoints.family import Layer, Layout, Pieces, RowCount
+from reference.layers.mixers import mixer
 from reference.model.config import HybridConfig
 
 
@@ -69,11 +70,7 @@ def apart(ours: str, *theirs: str, anywhere: bool = False) -> Layout:
         if ours not in layer:
             return {}
         whole = layer.pop(ours)
-        if "kda" in config.layer_types:
-            sizes = [config.linear_num_value_heads * config.linear_key_head_dim] * 3
-        else:
-            keys = config.linear_num_key_heads * config.linear_key_head_dim
-            sizes = [keys, keys, config.linear_num_value_heads * config.linear_value_head_dim]
+        sizes = next(filter(None, (mixer(kind).conv_channels(config) for kind in config.layer_types)))
         there = [rows(name) for name in theirs]
         if anywhere and None not in there and sum(there) == whole.shape[0]:
             sizes = there
