@@ -1,6 +1,7 @@
 """Tensors that are not one to one with ours: experts apart or folded, projections split, fused, interleaved."""
 
 from reference.checkpoints.family import BlockTensors, Layout, Pieces, ShapeInFile, TensorPlan
+from reference.layers.mixers import mixer
 from reference.model.config import HybridConfig
 
 
@@ -65,11 +66,7 @@ def apart(ours: str, *theirs: str, anywhere: bool = False) -> Layout:
 
     def plan(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
         whole = block[ours]
-        if "kda" in config.layer_types:
-            sizes = [config.linear_num_value_heads * config.linear_key_head_dim] * 3
-        else:
-            keys = config.linear_num_key_heads * config.linear_key_head_dim
-            sizes = [keys, keys, config.linear_num_value_heads * config.linear_value_head_dim]
+        sizes = next(filter(None, (mixer(kind).conv_channels(config) for kind in config.layer_types)))
         in_file = [shape_in_file(name) for name in theirs]
         if anywhere and all(in_file) and sum(shape[0] for shape in in_file) == whole.shape[0]:
             sizes = [shape[0] for shape in in_file]

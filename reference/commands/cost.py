@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from reference.arguments import check_positive_int
 from reference.checkpoints.published import PUBLISHED, published_config
-from reference.model.config import SOFTMAX, HybridConfig
+from reference.layers.mixers import mixer
+from reference.model.config import HybridConfig
 from reference.model.costs import (
-    GROWING,
     bytes_of_cache,
     count_parameters,
     crossover_tokens,
     decode_work,
+    growing_layer,
     layer_decode_work,
     mixer_parameters,
     prefill_flops,
@@ -69,8 +70,8 @@ def time_crossover(
     """From how many tokens on each kind of linear layer takes less time than a softmax layer of the same model, on
     paper: projections included, weights shared by batch_size texts. prefill: a prompt's time instead of a token's.
     None: not within 2^24 tokens. Empty if the model lacks either kind of layer."""
-    softmax = next((n for n, kind in enumerate(config.layer_types) if kind in GROWING), None)
-    linear = {kind: n for n, kind in enumerate(config.layer_types) if kind not in SOFTMAX}
+    softmax = growing_layer(config)
+    linear = {kind: n for n, kind in enumerate(config.layer_types) if not mixer(kind).softmax}
     if softmax is None:
         return {}
 

@@ -7,18 +7,10 @@ from math import gcd
 
 from reference.checkpoints.published import PUBLISHED, published_config
 from reference.checkpoints.table import tensor_page
-from reference.model.config import SOFTMAX, HybridConfig
+from reference.layers.mixers import mixer
+from reference.model.config import HybridConfig
 from reference.model.costs import bytes_of_cache, count_parameters
 
-SHORT = {
-    "full_attention": "softmax",
-    "sliding_attention": "window",
-    "latent_attention": "MLA",
-    "indexed_attention": "sparse MLA",
-    "linear_attention": "GDN",
-    "kda": "KDA",
-    "lightning_attention": "lightning",
-}
 LONG = 2**20  # tokens: beyond every window
 
 
@@ -46,7 +38,7 @@ def describe(family: str) -> dict[str, object]:
 
 def pattern_of(config: HybridConfig) -> str:
     """The shortest unit that layer_types repeats, as "3 GDN, 1 softmax"; with a rest if it doesn't come out even."""
-    kinds = [SHORT[kind] for kind in config.layer_types]
+    kinds = [mixer(kind).short for kind in config.layer_types]
     unit = next(n for n in range(1, len(kinds) + 1) if all(k == kinds[i % n] for i, k in enumerate(kinds)))
     runs = [f"{len(list(group))} {kind}" for kind, group in groupby(kinds[:unit])]
     if len(runs) == 1:
@@ -66,7 +58,7 @@ def _cut(kinds: list[str], n: int) -> list[list[str]]:
 
 
 def ratio_of(config: HybridConfig) -> str:
-    softmax = sum(kind in SOFTMAX for kind in config.layer_types)
+    softmax = sum(mixer(kind).softmax for kind in config.layer_types)
     linear = config.num_hidden_layers - softmax
     if not linear or not softmax:
         return "all softmax" if softmax else "all linear"

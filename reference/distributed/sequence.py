@@ -6,18 +6,18 @@ long the text. A softmax layer's state is its keys and values: those of all toke
 Source: the gathered form is LASP-2's (Sun et al. 2025); M and N with a delta rule as in Yang et al. 2024, section 3.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from reference.distributed.world import World
-from reference.layers.attention import Attention, KVState
-from reference.layers.gated_deltanet import DeltaState, GatedDeltaNet, KimiDeltaAttention
-from reference.layers.lightning import LightningAttention
+from reference.layers.mixers import mixer
 from reference.model.block import Block
 from reference.model.hybrid import HybridLM
-from reference.ops import chunk_gated_delta_rule, chunk_kda, chunk_lightning_attention
 
 
 def stretch_of(ids: Tensor, world: World) -> Tensor:
@@ -40,20 +40,29 @@ def read_in_stretches(model: HybridLM, ids: Tensor, world: World) -> Tensor:
 
 def state_before(block: Block, h: Tensor, world: World) -> object:
     """The state that the block's mixer has read when this process's stretch begins; h [B, T_rank, d_model]."""
-    mixer = block.mixer
-    if isinstance(mixer, GatedDeltaNet | KimiDeltaAttention):
-        conv = tokens_before(mixer.project_qkv(h), mixer.conv1d.weight.shape[-1] - 1, world)
-        _, k, v, g, beta, _ = mixer.project(h, conv)
-        op = chunk_gated_delta_rule if isinstance(mixer, GatedDeltaNet) else chunk_kda
-        return DeltaState(conv, hand_over(*stretch(op, k, v, g, beta), world))
-    if isinstance(mixer, LightningAttention):
-        _, k, v = mixer.project(h)
-        return hand_over(*stretch(chunk_lightning_attention, k, v, mixer.g.expand(v.shape[:3]), None), world)
-    if isinstance(mixer, Attention) and mixer.window is None:
-        seen = sum(lengths_of(h, world)[: world.rank])
-        _, k, v, _ = mixer.project(h, seen)
-        return KVState(before(k, world), before(v, world), seen)
-    raise ValueError(f"layer: a {type(mixer).__name__} with a window can't be read in stretches")
+    return mixer(block.kind).state_before(block.mixer, h, StretchesBefore(world))
+
+
+class StretchesBefore(NamedTuple):
+    """What the record of a kind of layer may ask of the processes before this one (layers.mixer.TextBefore)."""
+
+    world: World
+
+    def count(self, x: Tensor) -> int:
+        """Tokens before this stretch; x [B, T_rank, ...]."""
+        return sum(lengths_of(x, self.world)[: self.world.rank])
+
+    def tail(self, x: Tensor, n: int) -> Tensor:
+        """tokens_before."""
+        return tokens_before(x, n, self.world)
+
+    def everything(self, x: Tensor) -> Tensor:
+        """before."""
+        return before(x, self.world)
+
+    def memory(self, op: Callable, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None) -> Tensor:
+        """hand_over of the stretch that the operator reads."""
+        return hand_over(*stretch(op, k, v, g, beta), self.world)
 
 
 def tokens_before(x: Tensor, n: int, world: World) -> Tensor:

@@ -1,11 +1,13 @@
 """Softmax attention as a layer: grouped heads, QK-norm, RoPE, window, sink logits, output gate, cache."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from reference.arguments import check_count, check_positive_int
+from reference.layers.mixer import Draw, Sizes, SoftmaxMixer, TextBefore
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
 from reference.layers.rope import RopeScaling, Rotary
@@ -154,3 +156,82 @@ class Attention(nn.Module):
             return kept
         last = kept[:, kept.shape[1] - (self.window - 1) :]
         return torch.cat([kept[:, : self.keep_first], last], 1)
+
+
+class FullMixer(SoftmaxMixer):
+    """full_attention: every token is kept."""
+
+    kind, short = "full_attention", "softmax"
+
+    def window(self, config: Sizes) -> int | None:
+        """Tokens in sight of a query, its own among them; None: all before it."""
+        return None
+
+    def build(self, config: Sizes, layer: int) -> Attention:
+        return Attention(
+            config.hidden_size,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+            rope_dim=config.rotary_dim,
+            rope_theta=config.rope_theta,
+            rope_scaling=config.rope_scaling,
+            qk_norm=config.qk_norm,
+            gate=config.attention_gate,
+            sinks=config.attention_sinks,
+            window=self.window(config),
+            bias=config.attention_bias,
+            norm_eps=config.rms_norm_eps,
+            zero_centered_norm=config.zero_centered_norm,
+        )
+
+    def kept_tokens(self, config: Sizes, tokens: int) -> int:
+        """Tokens whose keys and values the next query may need."""
+        window = self.window(config)
+        return tokens if window is None else min(tokens, window - 1)
+
+    def cache_bytes(self, config: Sizes, tokens: int, element_bytes: int) -> int:
+        """A key and a value of each key head, for every token kept."""
+        return 2 * config.num_key_value_heads * config.head_dim * self.kept_tokens(config, tokens) * element_bytes
+
+    def flops(self, config: Sizes, position: int, *, chunked: bool) -> float:
+        """4 H D per token in sight: the scores, and the sum of values."""
+        window = self.window(config)
+        seen = position + 1 if window is None else min(position + 1, window)
+        return 4 * config.num_attention_heads * config.head_dim * seen  # (11.1)
+
+    def filled_state(self, config: Sizes, tokens: int, draw: Draw) -> KVState:
+        shape = (self.kept_tokens(config, tokens), config.num_key_value_heads, config.head_dim)
+        return KVState(draw(*shape), draw(*shape), tokens)
+
+    def operator_step(self, config: Sizes, state: KVState) -> Callable[[], Tensor]:
+        q = torch.randn(state.k.shape[0], 1, config.num_attention_heads, config.head_dim)
+        return lambda: softmax_attention(q, state.k, state.v)
+
+    def state_before(self, layer: Attention, h: Tensor, before: TextBefore) -> KVState:
+        seen = before.count(h)
+        _, k, v, _ = layer.project(h, seen)
+        return KVState(before.everything(k), before.everything(v), seen)
+
+    def look(self, layer: Attention, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The probabilities of attention, before any output gate."""
+        q, k, v, _ = layer.project(h, 0)
+        options = {"window": layer.window, "keep_first": layer.keep_first, "sinks": layer.sinks}
+        return softmax_attention(q, k, v, **options, return_weights=True)[1], v
+
+
+class SlidingMixer(FullMixer):
+    """sliding_attention: the last sliding_window tokens."""
+
+    kind, short = "sliding_attention", "window"
+    grows = False
+    needs = ("sliding_window",)
+
+    def window(self, config: Sizes) -> int | None:
+        return config.sliding_window
+
+    def bends(self, config: Sizes) -> tuple[int, ...]:
+        return (config.sliding_window - 1,)
+
+    def state_before(self, layer: Attention, h: Tensor, before: TextBefore) -> KVState:
+        raise ValueError(f"layer: a {type(layer).__name__} with a window can't be read in stretches")

@@ -1,24 +1,13 @@
-"""Gated DeltaNet and Kimi Delta Attention as layers."""
+"""Gated DeltaNet as a layer."""
 
-from typing import NamedTuple
-
-import torch
 from torch import Tensor, nn
 
+from reference.layers.delta import DeltaMixer, DeltaState, convolve, mix
 from reference.layers.gated_norm import GatedRMSNorm
 from reference.layers.gates import initial_A_log, initial_dt_bias, log_decay
+from reference.layers.mixer import Sizes
 from reference.layers.projection import Projection
-from reference.ops.conv import causal_conv, causal_conv_step
 from reference.ops.gated_delta import chunk_gated_delta_rule
-from reference.ops.kda import chunk_kda
-from reference.ops.step import decode_step
-
-
-class DeltaState(NamedTuple):
-    """What a delta layer remembers, however long the text: the convolution's last tokens and the memory."""
-
-    conv: Tensor  # [B, channels, W-1]
-    S: Tensor  # [B, HV, Dk, Dv], float32
 
 
 class GatedDeltaNet(nn.Module):
@@ -87,78 +76,30 @@ class GatedDeltaNet(nn.Module):
         return self.in_proj_qkv(x)
 
 
-class ForgetGate(nn.Module):
-    """One log decay per key channel, through a projection of rank head_dim: x [B, T, d_model] -> g [B, T, H, Dk]."""
+class GatedDeltaNetMixer(DeltaMixer):
+    """linear_attention: Gated DeltaNet."""
 
-    def __init__(self, d_model: int, n_heads: int, head_dim: int):
-        super().__init__()
-        self.heads = (n_heads, head_dim)
-        self.f_a_proj = Projection(d_model, head_dim, bias=False)
-        self.f_b_proj = Projection(head_dim, n_heads * head_dim, bias=False)
-        self.A_log = nn.Parameter(initial_A_log(1, 1, n_heads, 1))
-        self.dt_bias = nn.Parameter(initial_dt_bias(n_heads * head_dim))
+    kind, short = "linear_attention", "GDN"
+    needs = ("linear_num_key_heads", "linear_key_head_dim", "linear_value_head_dim")
+    needs += ("linear_num_value_heads", "linear_conv_kernel_dim")
+    op = staticmethod(chunk_gated_delta_rule)
 
-    def forward(self, x: Tensor) -> Tensor:
-        a = self.f_b_proj(self.f_a_proj(x)).unflatten(-1, self.heads)
-        return log_decay(a, self.A_log, self.dt_bias.view(self.heads))
+    def build(self, config: Sizes, layer: int) -> GatedDeltaNet:
+        return GatedDeltaNet(
+            config.hidden_size,
+            config.linear_num_key_heads,
+            config.linear_num_value_heads,
+            config.linear_key_head_dim,
+            config.linear_value_head_dim,
+            conv_width=config.linear_conv_kernel_dim,
+            beta_max=2.0 if config.linear_allow_neg_eigval else 1.0,
+            gate=config.linear_gate,
+            norm_eps=self.norm_eps(config),
+        )
 
+    def sizes(self, config: Sizes) -> tuple[int, int, int]:
+        return config.linear_num_value_heads, config.linear_key_head_dim, config.linear_value_head_dim
 
-class KimiDeltaAttention(nn.Module):
-    """Gated DeltaNet with one decay per key channel, and gates of low rank.
-
-    d_model, n_heads, head_dim (keys and values alike); forward as GatedDeltaNet.
-    Source: Kimi Team 2025; parameter names are those of transformers' kimi_linear.
-    """
-
-    def __init__(self, d_model: int, n_heads: int, head_dim: int, *, conv_width: int = 4, norm_eps: float = 1e-6):
-        super().__init__()
-        self.n_heads, self.head_dim, width = n_heads, head_dim, n_heads * head_dim
-        self.q_proj, self.k_proj, self.v_proj = (Projection(d_model, width, bias=False) for _ in range(3))
-        self.conv1d = nn.Conv1d(3 * width, 3 * width, conv_width, groups=3 * width, bias=False)
-        self.forget_gate = ForgetGate(d_model, n_heads, head_dim)
-        self.b_proj = Projection(d_model, n_heads, bias=False)
-        self.g_a_proj = Projection(d_model, head_dim, bias=False)
-        self.g_b_proj = Projection(head_dim, width, bias=False)
-        self.o_norm = GatedRMSNorm(head_dim, activation="sigmoid", eps=norm_eps)
-        self.o_proj = Projection(width, d_model, bias=False)
-
-    def forward(
-        self, x: Tensor, state: DeltaState | None = None, *, cu_seqlens: Tensor | None = None
-    ) -> tuple[Tensor, DeltaState]:
-        q, k, v, g, beta, conv = self.project(x, None if state is None else state.conv, cu_seqlens)
-        o, S = mix(chunk_kda, q, k, v, g, beta, None if state is None else state.S, cu_seqlens)
-        z = self.g_b_proj(self.g_a_proj(x)).unflatten(-1, (self.n_heads, self.head_dim))
-        return self.o_proj(self.o_norm(o, z).flatten(2)), DeltaState(conv, S)
-
-    def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, ...]:
-        """As GatedDeltaNet.project, with g [B, T, H, Dk]."""
-        qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, cu_seqlens)
-        q, k, v = (y.unflatten(-1, (self.n_heads, self.head_dim)) for y in qkv.chunk(3, -1))
-        return q, k, v, self.forget_gate(x), self.b_proj(x).sigmoid(), conv
-
-    def project_qkv(self, x: Tensor) -> Tensor:
-        """q, k and v side by side, before the convolution: [B, T, channels]."""
-        return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
-
-
-def _decoding(x: Tensor, state: Tensor | None, cu_seqlens: Tensor | None) -> bool:
-    return state is not None and x.shape[1] == 1 and cu_seqlens is None and not torch.is_grad_enabled()
-
-
-def convolve(x: Tensor, weight: Tensor, conv: Tensor | None, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
-    """silu of the short convolution of x [B, T, channels], and its state; one token of decoding takes the short way."""
-    if _decoding(x, conv, cu_seqlens):
-        conv = conv.clone()  # the caller's state stays as it is
-        return causal_conv_step(x[:, 0], weight, None, conv, activation="silu")[:, None], conv
-    keywords = {"initial_state": conv, "output_final_state": True, "cu_seqlens": cu_seqlens}
-    return causal_conv(x, weight, activation="silu", **keywords)
-
-
-def mix(op, q, k, v, g, beta, S: Tensor | None, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The operator between the projections, with normalized q and k; one token of decoding takes the short way."""
-    if _decoding(q, S, cu_seqlens):
-        after = torch.empty_like(S)
-        o = decode_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0], S, use_qk_l2norm_in_kernel=True, out=after)
-        return o[:, None], after
-    keywords = {"initial_state": S, "output_final_state": True, "cu_seqlens": cu_seqlens}
-    return op(q, k, v, g, beta, use_qk_l2norm_in_kernel=True, **keywords)
+    def conv_channels(self, config: Sizes) -> tuple[int, ...]:
+        keys = config.linear_num_key_heads * config.linear_key_head_dim
+        return keys, keys, config.linear_num_value_heads * config.linear_value_head_dim

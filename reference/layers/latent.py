@@ -1,11 +1,14 @@
 """Multi-head latent attention, and DeepSeek's sparse attention on top of it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from reference.arguments import check_count, check_positive_int
+from reference.layers.indexer import Indexer
+from reference.layers.mixer import Draw, Sizes, SoftmaxMixer
 from reference.layers.norm import RMSNorm
 from reference.layers.rope import RopeScaling, Rotary
 from reference.ops.softmax import softmax_attention
@@ -19,38 +22,6 @@ class LatentState(NamedTuple):
     k_rope: Tensor  # [B, S, rope_dim], turned already, one for all heads
     k_idx: Tensor | None  # [B, S, index_dim], the indexer's key, turned already; None without an indexer
     seen: int
-
-
-class Indexer(nn.Module):
-    """The lightning indexer's projections: small queries from the query latent, one small key per token, head weights.
-
-    forward(x [B, T, d_model], q_latent [B, T, q_rank], positions [T]) -> q_idx [B, T, HI, DI], k_idx [B, T, DI],
-    w_idx [B, T, HI], as lightning_indexer takes them. The first rope_dim channels turn, half-split (the attention
-    beside it pairs neighbours). Source: DeepSeek-V3.2, eq. 1, and its inference code.
-    """
-
-    def __init__(
-        self,
-        d_model: int,
-        q_rank: int,
-        n_heads: int,
-        head_dim: int,
-        rope_dim: int,
-        rope_theta: float,
-        rope_scaling: RopeScaling | None = None,
-    ):
-        super().__init__()
-        self.n_heads = n_heads
-        self.wq_b = nn.Linear(q_rank, n_heads * head_dim, bias=False)
-        self.wk = nn.Linear(d_model, head_dim, bias=False)
-        self.k_norm = nn.LayerNorm(head_dim, eps=1e-6)
-        self.weights_proj = nn.Linear(d_model, n_heads, bias=False)
-        self.rope = Rotary(rope_dim, rope_theta, scaling=rope_scaling)
-
-    def forward(self, x: Tensor, q_latent: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q = self.rope(self.wq_b(q_latent).unflatten(-1, (self.n_heads, -1)), positions)
-        k = self.rope(self.k_norm(self.wk(x))[:, :, None], positions)[:, :, 0]
-        return q, k, self.weights_proj(x) * self.n_heads**-0.5
 
 
 class LatentAttention(nn.Module):
@@ -194,3 +165,106 @@ class LatentAttention(nn.Module):
         else:
             o = sparse_attention(q, k, v, chosen, scale=self.scale)
         return torch.einsum("bthr,hdr->bthd", o, to_value)
+
+
+class LatentMixer(SoftmaxMixer):
+    """latent_attention: MLA, softmax attention whose keys and values come from one small vector per token."""
+
+    kind, short = "latent_attention", "MLA"
+    needs = ("kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
+
+    def build(self, config: Sizes, layer: int) -> LatentAttention:
+        return LatentAttention(
+            config.hidden_size,
+            config.num_attention_heads,
+            q_rank=config.q_lora_rank,
+            kv_rank=config.kv_lora_rank,
+            nope_dim=config.qk_nope_head_dim,
+            rope_dim=config.qk_rope_head_dim,
+            v_dim=config.v_head_dim,
+            rope_theta=config.rope_theta,
+            rope_scaling=config.rope_scaling,
+            rotate=config.latent_rotary,
+            bias=config.attention_bias,
+            **self.index(config),
+        )
+
+    def index(self, config: Sizes) -> dict[str, int]:
+        """LatentAttention's arguments for an indexer; none."""
+        return {}
+
+    def cache_bytes(self, config: Sizes, tokens: int, element_bytes: int) -> int:
+        """The latent and the rotary key of every token."""
+        return (config.kv_lora_rank + config.qk_rope_head_dim) * tokens * element_bytes
+
+    def flops(self, config: Sizes, position: int, *, chunked: bool) -> float:
+        """Keys and values written out in prefill (chunked), on the latents in decoding: the matrices that change sides
+        there are projections."""
+        return self.reading_flops(config, position + 1, written_out=chunked)
+
+    def reading_flops(self, config: Sizes, tokens: int, *, written_out: bool) -> float:
+        """Flops of one query's scores over so many tokens, and of the sum of their values."""
+        H, rank, rope = config.num_attention_heads, config.kv_lora_rank, config.qk_rope_head_dim
+        if written_out:
+            return 2 * H * tokens * (config.qk_nope_head_dim + rope + config.v_head_dim)
+        return 2 * H * tokens * (2 * rank + rope)
+
+    def filled_state(self, config: Sizes, tokens: int, draw: Draw) -> LatentState:
+        return LatentState(draw(tokens, config.kv_lora_rank), draw(tokens, config.qk_rope_head_dim), None, tokens)
+
+    def operator_step(self, config: Sizes, state: LatentState) -> Callable[[], Tensor]:
+        q, k, v = self._random_query(config, state)
+        return lambda: softmax_attention(q, k, v)
+
+    def _random_query(self, config: Sizes, state: LatentState) -> tuple[Tensor, Tensor, Tensor]:
+        width = config.kv_lora_rank + config.qk_rope_head_dim
+        q = torch.randn(state.latent.shape[0], 1, config.num_attention_heads, width)
+        k = torch.cat([state.latent, state.k_rope], -1)[:, :, None]  # one memory, of which the values are a part
+        return q, k, k[..., : config.kv_lora_rank]
+
+
+class IndexedMixer(LatentMixer):
+    """indexed_attention: MLA that reads the index_topk tokens that its indexer chose (DeepSeek V3.2)."""
+
+    kind, short = "indexed_attention", "sparse MLA"
+    needs = (*LatentMixer.needs, "q_lora_rank", "qk_rope_head_dim", "index_topk", "index_n_heads", "index_head_dim")
+
+    def index(self, config: Sizes) -> dict[str, int]:
+        """LatentAttention's arguments for an indexer."""
+        return {"top_k": config.index_topk, "index_heads": config.index_n_heads, "index_dim": config.index_head_dim}
+
+    def cache_bytes(self, config: Sizes, tokens: int, element_bytes: int) -> int:
+        """The latent, the rotary key and the index key of every token."""
+        return super().cache_bytes(config, tokens, element_bytes) + config.index_head_dim * tokens * element_bytes
+
+    def flops(self, config: Sizes, position: int, *, chunked: bool) -> float:
+        """2 HI (DI + 1) per token for the indexer; attention reads index_topk at most, on the latents as soon as there
+        is a choice."""
+        seen = position + 1
+        indexing = 2 * config.index_n_heads * (config.index_head_dim + 1) * seen
+        read = min(seen, config.index_topk)
+        return indexing + self.reading_flops(config, read, written_out=chunked and read == seen)
+
+    def bends(self, config: Sizes) -> tuple[int, ...]:
+        return config.index_topk - 1, config.index_topk
+
+    def moved_bytes(self, config: Sizes, position: int, element_bytes: int) -> float:
+        """All index keys, and the latents of the chosen."""
+        seen = position + 1
+        held, index = self.cache_bytes(config, seen, element_bytes), config.index_head_dim * seen * element_bytes
+        return index + (held - index) * min(seen, config.index_topk) / seen
+
+    def filled_state(self, config: Sizes, tokens: int, draw: Draw) -> LatentState:
+        k_idx = draw(tokens, config.index_head_dim)
+        return super().filled_state(config, tokens, draw)._replace(k_idx=k_idx)
+
+    def operator_step(self, config: Sizes, state: LatentState) -> Callable[[], Tensor]:
+        q, k, v = self._random_query(config, state)
+        B, H = q.shape[0], config.index_n_heads
+        q_idx, w_idx = torch.randn(B, 1, H, config.index_head_dim), torch.randn(B, 1, H)
+
+        def work() -> Tensor:
+            chosen = lightning_indexer(q_idx, state.k_idx, w_idx, top_k=config.index_topk)
+            return sparse_attention(q, k, v, chosen)
+
+        return work

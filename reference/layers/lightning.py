@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reference.layers.mixer import LinearMixer, Sizes, TextBefore
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
 from reference.ops.linear import chunk_lightning_attention
@@ -61,3 +62,26 @@ class LightningAttention(nn.Module):
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k, v [B, T, H, D]."""
         return F.silu(self.qkv_proj(x)).unflatten(-1, (self.n_heads, 3 * self.head_dim)).chunk(3, -1)
+
+
+class LightningMixer(LinearMixer):
+    """lightning_attention: decayed linear attention, the decay fixed by head and depth."""
+
+    kind, short = "lightning_attention", "lightning"
+
+    def build(self, config: Sizes, layer: int) -> LightningAttention:
+        return LightningAttention(
+            config.hidden_size,
+            config.num_attention_heads,
+            config.head_dim,
+            layer=layer,
+            n_layers=config.num_hidden_layers,
+            norm_eps=self.norm_eps(config),
+        )
+
+    def sizes(self, config: Sizes) -> tuple[int, int, int]:
+        return config.num_attention_heads, config.head_dim, config.head_dim
+
+    def state_before(self, layer: LightningAttention, h: Tensor, before: TextBefore) -> Tensor:
+        _, k, v = layer.project(h)
+        return before.memory(chunk_lightning_attention, k, v, layer.g.expand(v.shape[:3]), None)

@@ -5,83 +5,16 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from reference.layers.attention import Attention
-from reference.layers.gated_deltanet import GatedDeltaNet, KimiDeltaAttention
 from reference.layers.latent import LatentAttention
-from reference.layers.lightning import LightningAttention
+from reference.layers.mixers import mixer
 from reference.layers.mlp import MixtureOfExperts, SwiGLU
 from reference.layers.norm import RMSNorm
-from reference.model.config import SOFTMAX, HybridConfig
+from reference.model.config import HybridConfig
 
 
 def build_mixer(config: HybridConfig, layer: int) -> nn.Module:
     """The sequence mixer that config.layer_types[layer] names."""
-    kind = config.layer_types[layer]
-    if kind in ("full_attention", "sliding_attention"):
-        return Attention(
-            config.hidden_size,
-            config.num_attention_heads,
-            config.num_key_value_heads,
-            config.head_dim,
-            rope_dim=config.rotary_dim,
-            rope_theta=config.rope_theta,
-            rope_scaling=config.rope_scaling,
-            qk_norm=config.qk_norm,
-            gate=config.attention_gate,
-            sinks=config.attention_sinks,
-            window=config.sliding_window if kind == "sliding_attention" else None,
-            bias=config.attention_bias,
-            norm_eps=config.rms_norm_eps,
-            zero_centered_norm=config.zero_centered_norm,
-        )
-    if kind in ("latent_attention", "indexed_attention"):
-        return _build_latent(config, sparse=kind == "indexed_attention")
-    linear_norm_eps = config.rms_norm_eps if config.linear_norm_eps is None else config.linear_norm_eps
-    if kind == "linear_attention":
-        return GatedDeltaNet(
-            config.hidden_size,
-            config.linear_num_key_heads,
-            config.linear_num_value_heads,
-            config.linear_key_head_dim,
-            config.linear_value_head_dim,
-            conv_width=config.linear_conv_kernel_dim,
-            beta_max=2.0 if config.linear_allow_neg_eigval else 1.0,
-            gate=config.linear_gate,
-            norm_eps=linear_norm_eps,
-        )
-    if kind == "kda":
-        return KimiDeltaAttention(
-            config.hidden_size,
-            config.linear_num_value_heads,
-            config.linear_key_head_dim,
-            conv_width=config.linear_conv_kernel_dim,
-            norm_eps=linear_norm_eps,
-        )
-    return LightningAttention(
-        config.hidden_size,
-        config.num_attention_heads,
-        config.head_dim,
-        layer=layer,
-        n_layers=config.num_hidden_layers,
-        norm_eps=linear_norm_eps,
-    )
-
-
-def _build_latent(config: HybridConfig, *, sparse: bool) -> LatentAttention:
-    index = {"top_k": config.index_topk, "index_heads": config.index_n_heads, "index_dim": config.index_head_dim}
-    return LatentAttention(
-        config.hidden_size,
-        config.num_attention_heads,
-        q_rank=config.q_lora_rank,
-        kv_rank=config.kv_lora_rank,
-        nope_dim=config.qk_nope_head_dim,
-        rope_dim=config.qk_rope_head_dim,
-        v_dim=config.v_head_dim,
-        rope_theta=config.rope_theta,
-        rope_scaling=config.rope_scaling,
-        rotate=config.latent_rotary,
-        bias=config.attention_bias,
-        **(index if sparse else {}),
-    )
+    return mixer(config.layer_types[layer]).build(config, layer)
 
 
 def build_mlp(config: HybridConfig, layer: int) -> nn.Module:
@@ -127,7 +60,8 @@ class Block(nn.Module):
     def __init__(self, config: HybridConfig, layer: int):
         super().__init__()
         norm = {"eps": config.rms_norm_eps, "zero_centered": config.zero_centered_norm}
-        softmax = config.layer_types[layer] in SOFTMAX
+        self.kind = config.layer_types[layer]
+        softmax = mixer(self.kind).softmax
         self.norm_after = config.softmax_norm_after and softmax
         self.input_layernorm = None if self.norm_after else RMSNorm(config.hidden_size, **norm)
         self.mixer = build_mixer(config, layer)
@@ -136,8 +70,8 @@ class Block(nn.Module):
         self.post_feedforward_layernorm = RMSNorm(config.hidden_size, **norm) if self.norm_after else None
         self.scales = None
         if config.normed_residual:
-            mixer = "full_attn" if softmax else "linear_attn"
-            self.scales = [[getattr(config, f"{f}_{s}_factor") for s in ("alpha", "beta")] for f in (mixer, "mlp")]
+            mixing = "full_attn" if softmax else "linear_attn"
+            self.scales = [[getattr(config, f"{f}_{s}_factor") for s in ("alpha", "beta")] for f in (mixing, "mlp")]
 
     def forward(self, x: Tensor, state: object, rows: Rows = NO_ROWS) -> tuple[Tensor, object]:
         h = x if self.norm_after else self.input_layernorm(x)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from reference.arguments import check_positive_int
+from reference.layers.mixer import tensors_of
 
 
 class Snapshot(NamedTuple):
@@ -38,13 +39,7 @@ class Cache:
 
     def nbytes(self) -> int:
         """Bytes that the states hold."""
-        return sum(x.nbytes for state in self.states for x in _tensors(state))
-
-
-def _tensors(state: object) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    return [x for x in state if isinstance(x, torch.Tensor)] if isinstance(state, tuple) else []
+        return sum(x.nbytes for state in self.states for x in tensors_of(state))
 
 
 def new_cache(model: torch.nn.Module, batch_size: int = 1) -> Cache:

@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass, fields, replace
 
 from reference.arguments import check_positive_int
+from reference.layers.mixers import MIXERS, mixer
 from reference.layers.rope import RopeScaling
 
-SOFTMAX = ("full_attention", "sliding_attention", "latent_attention", "indexed_attention")
-MIXERS = (*SOFTMAX, "linear_attention", "kda", "lightning_attention")
+SOFTMAX = tuple(kind for kind, record in MIXERS.items() if record.softmax)  # the kinds of softmax attention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,16 +107,8 @@ class HybridConfig:
                 f"num_attention_heads: expected a multiple of num_key_value_heads = {self.num_key_value_heads}, "
                 f"got {self.num_attention_heads}"
             )
-        if "linear_attention" in self.layer_types:
-            self._positive("linear_num_key_heads", "linear_key_head_dim", "linear_value_head_dim")
-        if {"linear_attention", "kda"} & set(self.layer_types):
-            self._positive("linear_num_value_heads", "linear_key_head_dim", "linear_conv_kernel_dim")
-        if "sliding_attention" in self.layer_types:
-            self._positive("sliding_window")
-        if {"latent_attention", "indexed_attention"} & set(self.layer_types):
-            self._positive("kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
-        if "indexed_attention" in self.layer_types:
-            self._positive("q_lora_rank", "qk_rope_head_dim", "index_topk", "index_n_heads", "index_head_dim")
+        for kind in dict.fromkeys(self.layer_types):
+            self._positive(*mixer(kind).needs)
         if isinstance(self.rope_scaling, dict):
             object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
         if self.mlp_layer_types is not None:
@@ -178,7 +170,7 @@ class HybridConfig:
 
 def pattern(linear: int, full: int, layers: int, *, kind: str = "linear_attention") -> tuple[str, ...]:
     """`linear` linear layers, then `full` softmax layers, repeated to `layers`: pattern(3, 1, 8) is Qwen3-Next's."""
-    unit = (kind,) * linear + ("full_attention",) * full
+    unit = (mixer(kind).kind,) * linear + ("full_attention",) * full
     if not unit or layers % len(unit):
         raise ValueError(f"layers: expected a multiple of linear + full = {len(unit)}, got {layers}")
     return unit * (layers // len(unit))

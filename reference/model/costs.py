@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import torch
 
+from reference.layers.mixer import Mixer
+from reference.layers.mixers import mixer
 from reference.model.block import build_mixer
-from reference.model.config import SOFTMAX, HybridConfig
+from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
-
-CHUNK = 64  # tokens of a chunk of the linear operators
-GROWING = ("full_attention", "latent_attention", "indexed_attention")
-STATE_BYTES = 4  # recurrent states are float32 whatever the model's dtype
 
 
 class Parameters(NamedTuple):
@@ -38,23 +36,11 @@ def count_parameters(config: HybridConfig) -> Parameters:
 
 def layer_cache_bytes(config: HybridConfig, layer: int, tokens: int, *, element_bytes: int = 2) -> int:
     """Bytes that one layer keeps of one text after `tokens` tokens. Softmax layers grow, the others don't."""
-    kind = config.layer_types[layer]
-    if kind in ("full_attention", "sliding_attention"):
-        kept = tokens if kind == "full_attention" else min(tokens, config.sliding_window - 1)
-        return 2 * config.num_key_value_heads * config.head_dim * kept * element_bytes
-    if kind in ("latent_attention", "indexed_attention"):
-        index = config.index_head_dim if kind == "indexed_attention" else 0
-        return (config.kv_lora_rank + config.qk_rope_head_dim + index) * tokens * element_bytes
-    if kind == "lightning_attention":
-        return config.num_attention_heads * config.head_dim**2 * STATE_BYTES
-    value_heads, key_dim = config.linear_num_value_heads, config.linear_key_head_dim
-    if kind == "kda":
-        channels, state = 3 * value_heads * key_dim, value_heads * key_dim**2
-    else:
-        value_dim = config.linear_value_head_dim
-        channels = 2 * config.linear_num_key_heads * key_dim + value_heads * value_dim
-        state = value_heads * key_dim * value_dim
-    return channels * (config.linear_conv_kernel_dim - 1) * element_bytes + state * STATE_BYTES
+    return _record(config, layer).cache_bytes(config, tokens, element_bytes)
+
+
+def _record(config: HybridConfig, layer: int) -> Mixer:
+    return mixer(config.layer_types[layer])
 
 
 def bytes_of_cache(config: HybridConfig, tokens: int, *, element_bytes: int = 2) -> int:
@@ -109,47 +95,9 @@ def _mixer_parameters(config: HybridConfig, layer: int) -> int:
 
 
 def mixing_flops(config: HybridConfig, layer: int, position: int, *, chunked: bool) -> float:
-    """Flops of the operator alone for the token at `position` (0 is the first): no projections.
-
-    Softmax: 4 H D per token in sight (scores, and the sum of values). Latent layers: written out in prefill
-    (chunked), on the latents in decoding; the matrices that change sides there are projections. An indexer adds
-    2 HI (DI + 1) per token, its attention reads index_topk at most.
-    Linear layers: 6 Dk Dv a head (error, write, read), 4 without an erase. In chunks of C tokens these have to do with
-    each other as well: 4 C (Dk + Dv) and the triangular system's C^2; half of it and no system without an erase.
-    KDA's pairs are halved by construction, C Dk for each of its two matrices of scores. Chapter 11.
-    """
-    kind, seen = config.layer_types[layer], position + 1
-    heads = config.num_attention_heads
-    if kind == "sliding_attention":
-        seen = min(seen, config.sliding_window)
-    if kind in ("full_attention", "sliding_attention"):
-        return 4 * heads * config.head_dim * seen  # (11.1)
-    if kind in ("latent_attention", "indexed_attention"):
-        return _latent_flops(config, seen, sparse=kind == "indexed_attention", chunked=chunked)
-    heads, Dk, Dv = _linear_sizes(config, kind)
-    erases = kind != "lightning_attention"
-    token = (6 if erases else 4) * Dk * Dv  # (11.2)
-    if not chunked:
-        return heads * token
-    pairs = CHUNK * ((2 if kind == "kda" else 4) * Dk + 4 * Dv)
-    return heads * (token + (pairs + CHUNK**2 if erases else pairs / 2))  # (11.3)
-
-
-def _linear_sizes(config: HybridConfig, kind: str) -> tuple[int, int, int]:
-    """Value heads, Dk, Dv."""
-    if kind == "lightning_attention":
-        return config.num_attention_heads, config.head_dim, config.head_dim
-    Dv = config.linear_key_head_dim if kind == "kda" else config.linear_value_head_dim
-    return config.linear_num_value_heads, config.linear_key_head_dim, Dv
-
-
-def _latent_flops(config: HybridConfig, seen: int, *, sparse: bool, chunked: bool) -> float:
-    heads, rank, rope = config.num_attention_heads, config.kv_lora_rank, config.qk_rope_head_dim
-    read = min(seen, config.index_topk) if sparse else seen
-    indexing = 2 * config.index_n_heads * (config.index_head_dim + 1) * seen if sparse else 0
-    if chunked and read == seen:
-        return indexing + 2 * heads * read * (config.qk_nope_head_dim + rope + config.v_head_dim)
-    return indexing + 2 * heads * read * (2 * rank + rope)
+    """Flops of the operator, and of nothing else, for the token at `position` (0 is the first): no projections. The
+    formulas are those of chapter 11, and stand in the records of the kinds (reference.layers)."""
+    return _record(config, layer).flops(config, position, chunked=chunked)
 
 
 def layer_decode_work(config: HybridConfig, layer: int, position: int, *, element_bytes: int = 2) -> Work:
@@ -157,15 +105,7 @@ def layer_decode_work(config: HybridConfig, layer: int, position: int, *, elemen
     what they keep and add a token to it, linear layers read their state and write it back."""
     weights = mixer_parameters(config, layer)
     flops = 2 * weights + mixing_flops(config, layer, position, chunked=False)
-    kind = config.layer_types[layer]
-    kept, held = (layer_cache_bytes(config, layer, n, element_bytes=element_bytes) for n in (position, position + 1))
-    if kind == "indexed_attention":  # all index keys, and the latents of the chosen
-        index = config.index_head_dim * (position + 1) * element_bytes
-        moved = index + (held - index) * min(position + 1, config.index_topk) / (position + 1)
-    elif kind in SOFTMAX:
-        moved = kept + layer_cache_bytes(config, layer, 1, element_bytes=element_bytes)
-    else:
-        moved = 2 * held
+    moved = _record(config, layer).moved_bytes(config, position, element_bytes)
     return Work(flops, element_bytes * weights, moved)
 
 
@@ -190,18 +130,12 @@ def prefill_flops(config: HybridConfig, tokens: int) -> float:
 
 def prompt_mixing_flops(config: HybridConfig, layer: int, tokens: int) -> float:
     """mixing_flops summed over the tokens of a prompt: one layer's operator, without projections."""
-    if config.layer_types[layer] not in SOFTMAX:
-        return tokens * mixing_flops(config, layer, 0, chunked=True)
-    # grows with the position, in pieces that are straight lines: exact at their ends
-    edges = sorted({0, tokens - 1, *(x for x in _bends(config) if 0 < x < tokens - 1)})
+    # made of straight lines over the position: exact at their ends
+    bends = _record(config, layer).bends(config)
+    edges = sorted({0, tokens - 1, *(x for x in bends if 0 < x < tokens - 1)})
     at = {x: mixing_flops(config, layer, x, chunked=True) for x in edges}
     inner = sum((end - begin) * (at[begin] + at[end]) / 2 for begin, end in pairwise(edges))
     return inner + (at[0] + at[tokens - 1]) / 2
-
-
-def _bends(config: HybridConfig) -> list[int]:
-    window, top_k = config.sliding_window or 0, config.index_topk
-    return [window - 1, top_k - 1, top_k]
 
 
 def _matrix_parameters(config: HybridConfig) -> int:
@@ -213,12 +147,17 @@ def _matrix_parameters(config: HybridConfig) -> int:
 def crossover_tokens(config: HybridConfig, *, element_bytes: int = 2) -> dict[str, int]:
     """From how many tokens on each kind of linear layer holds less than a softmax layer of the same model: state and
     convolution's tail over the softmax layer's bytes per token. Empty if the model lacks either."""
-    softmax = next((n for n, kind in enumerate(config.layer_types) if kind in GROWING), None)
+    softmax = growing_layer(config)
     if softmax is None:
         return {}
     growth = layer_cache_bytes(config, softmax, 1, element_bytes=element_bytes)
     found = {}
     for n, kind in enumerate(config.layer_types):
-        if kind not in SOFTMAX:
+        if not mixer(kind).softmax:
             found[kind] = layer_cache_bytes(config, n, 1, element_bytes=element_bytes) // growth + 1
     return found
+
+
+def growing_layer(config: HybridConfig) -> int | None:
+    """The first layer whose cache grows with every token; None if there is none."""
+    return next((n for n, kind in enumerate(config.layer_types) if mixer(kind).grows), None)

@@ -1,0 +1,89 @@
+"""Kimi Delta Attention as a layer."""
+
+import torch
+from torch import Tensor, nn
+
+from reference.layers.delta import DeltaMixer, DeltaState, convolve, mix
+from reference.layers.gated_norm import GatedRMSNorm
+from reference.layers.gates import initial_A_log, initial_dt_bias, log_decay
+from reference.layers.mixer import Sizes
+from reference.layers.projection import Projection
+from reference.ops.kda import chunk_kda
+
+
+class ForgetGate(nn.Module):
+    """One log decay per key channel, through a projection of rank head_dim: x [B, T, d_model] -> g [B, T, H, Dk]."""
+
+    def __init__(self, d_model: int, n_heads: int, head_dim: int):
+        super().__init__()
+        self.heads = (n_heads, head_dim)
+        self.f_a_proj = Projection(d_model, head_dim, bias=False)
+        self.f_b_proj = Projection(head_dim, n_heads * head_dim, bias=False)
+        self.A_log = nn.Parameter(initial_A_log(1, 1, n_heads, 1))
+        self.dt_bias = nn.Parameter(initial_dt_bias(n_heads * head_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.f_b_proj(self.f_a_proj(x)).unflatten(-1, self.heads)
+        return log_decay(a, self.A_log, self.dt_bias.view(self.heads))
+
+
+class KimiDeltaAttention(nn.Module):
+    """Gated DeltaNet with one decay per key channel, and gates of low rank.
+
+    d_model, n_heads, head_dim (keys and values alike); forward as GatedDeltaNet.
+    Source: Kimi Team 2025; parameter names are those of transformers' kimi_linear.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, head_dim: int, *, conv_width: int = 4, norm_eps: float = 1e-6):
+        super().__init__()
+        self.n_heads, self.head_dim, width = n_heads, head_dim, n_heads * head_dim
+        self.q_proj, self.k_proj, self.v_proj = (Projection(d_model, width, bias=False) for _ in range(3))
+        self.conv1d = nn.Conv1d(3 * width, 3 * width, conv_width, groups=3 * width, bias=False)
+        self.forget_gate = ForgetGate(d_model, n_heads, head_dim)
+        self.b_proj = Projection(d_model, n_heads, bias=False)
+        self.g_a_proj = Projection(d_model, head_dim, bias=False)
+        self.g_b_proj = Projection(head_dim, width, bias=False)
+        self.o_norm = GatedRMSNorm(head_dim, activation="sigmoid", eps=norm_eps)
+        self.o_proj = Projection(width, d_model, bias=False)
+
+    def forward(
+        self, x: Tensor, state: DeltaState | None = None, *, cu_seqlens: Tensor | None = None
+    ) -> tuple[Tensor, DeltaState]:
+        q, k, v, g, beta, conv = self.project(x, None if state is None else state.conv, cu_seqlens)
+        o, S = mix(chunk_kda, q, k, v, g, beta, None if state is None else state.S, cu_seqlens)
+        z = self.g_b_proj(self.g_a_proj(x)).unflatten(-1, (self.n_heads, self.head_dim))
+        return self.o_proj(self.o_norm(o, z).flatten(2)), DeltaState(conv, S)
+
+    def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, ...]:
+        """As GatedDeltaNet.project, with g [B, T, H, Dk]."""
+        qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, cu_seqlens)
+        q, k, v = (y.unflatten(-1, (self.n_heads, self.head_dim)) for y in qkv.chunk(3, -1))
+        return q, k, v, self.forget_gate(x), self.b_proj(x).sigmoid(), conv
+
+    def project_qkv(self, x: Tensor) -> Tensor:
+        """q, k and v side by side, before the convolution: [B, T, channels]."""
+        return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
+
+
+class KimiDeltaMixer(DeltaMixer):
+    """kda: Kimi Delta Attention; keys and values of every head have linear_key_head_dim channels."""
+
+    kind, short = "kda", "KDA"
+    needs = ("linear_num_value_heads", "linear_key_head_dim", "linear_conv_kernel_dim")
+    channel_decay = True
+    op = staticmethod(chunk_kda)
+
+    def build(self, config: Sizes, layer: int) -> KimiDeltaAttention:
+        return KimiDeltaAttention(
+            config.hidden_size,
+            config.linear_num_value_heads,
+            config.linear_key_head_dim,
+            conv_width=config.linear_conv_kernel_dim,
+            norm_eps=self.norm_eps(config),
+        )
+
+    def sizes(self, config: Sizes) -> tuple[int, int, int]:
+        return config.linear_num_value_heads, config.linear_key_head_dim, config.linear_key_head_dim
+
+    def conv_channels(self, config: Sizes) -> tuple[int, ...]:
+        return (config.linear_num_value_heads * config.linear_key_head_dim,) * 3

@@ -1,0 +1,26 @@
+"""The kinds of layers that there are: one line each. A model's layer_types is made of these words."""
+
+from reference.layers.attention import FullMixer, SlidingMixer
+from reference.layers.gated_deltanet import GatedDeltaNetMixer
+from reference.layers.kda import KimiDeltaMixer
+from reference.layers.latent import IndexedMixer, LatentMixer
+from reference.layers.lightning import LightningMixer
+from reference.layers.mixer import Mixer
+
+_RECORDS = (
+    FullMixer(),
+    SlidingMixer(),
+    LatentMixer(),
+    IndexedMixer(),
+    GatedDeltaNetMixer(),
+    KimiDeltaMixer(),
+    LightningMixer(),
+)
+MIXERS: dict[str, Mixer] = {record.kind: record for record in _RECORDS}
+
+
+def mixer(kind: str) -> Mixer:
+    """The record of a kind of layer. Raises ValueError that names the kinds there are."""
+    if kind not in MIXERS:
+        raise ValueError(f"kind: expected one of {list(MIXERS)}, got {kind!r}")
+    return MIXERS[kind]
