@@ -1,11 +1,11 @@
-"""`python -m reference train`: train a hybrid model on text; killed at any moment, it goes on where it was.
+"""`python -m reference train`: train a hybrid model on text; a run that was stopped or killed resumes.
 
 OUT/checkpoints holds the last two checkpoints, OUT/metrics.jsonl one line per step, and at the end OUT has
-model.safetensors, config.json and loss.svg. The same command started again continues from the newest whole checkpoint
-and ends with bitwise the same weights as a run that was never disturbed (same machine, same threads).
+model.safetensors, config.json and loss.svg. The same command resumes from the newest whole checkpoint, and ends
+with bitwise the same weights as a run that was never stopped (same machine, same threads).
 
 Several processes: `torchrun --nproc-per-node 2 -m reference train ... --parallel ddp|fsdp`. They share every batch, so
-that the losses are those of one process up to rounding, and go on from each other's checkpoints, whatever their number.
+that the losses are those of one process up to rounding. Any number of processes can resume from a checkpoint.
 """
 
 import argparse
@@ -30,6 +30,7 @@ POSITIVE = ("steps", "batch_size", "length", "accumulate", "warm_up", "save_ever
 
 
 def parser_of_train() -> argparse.ArgumentParser:
+    """All options of the command."""
     parser = argparse.ArgumentParser(prog="python -m reference train", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     model = parser.add_argument_group("model")
@@ -42,7 +43,7 @@ def parser_of_train() -> argparse.ArgumentParser:
     )
     text.add_argument("--tokenizer", choices=["bytes", "bpe"], default="bytes")
     text.add_argument("--vocab-size", type=int, default=2048, help="of the BPE, trained on the data (default 2048)")
-    text.add_argument("--hold-out", action="store_true", help="keep every 20th document for held_out_loss")
+    text.add_argument("--hold-out", action="store_true", help="keep every 20th document for evaluation (held_out_loss)")
     plan = parser.add_argument_group("training")
     plan.add_argument("--steps", type=int, default=1000)
     plan.add_argument("--batch-size", type=int, default=8, help="pieces per batch (default 8)")
@@ -58,7 +59,7 @@ def parser_of_train() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, required=True, help="folder for checkpoints, metrics and the model")
     run.add_argument("--save-every", type=int, default=100)
     run.add_argument("--eval-every", type=int, default=0, help="steps between held-out losses (0: at the end)")
-    run.add_argument("--resume", choices=["auto", "never"], default="auto", help="never: start over, delete OUT's run")
+    run.add_argument("--resume", choices=["auto", "never"], default="auto", help="never: delete the run in OUT")
     run.add_argument("--threads", type=int, default=2, help="of each process")
     run.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     run.add_argument("--parallel", choices=STRATEGIES, default="ddp", help="under torchrun")
@@ -69,6 +70,7 @@ def parser_of_train() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
+    """Train; returns the exit status: 1 after an error, 130 after Ctrl-C."""
     parser = parser_of_train()
     chosen = parser.parse_args(argv)
     _check(parser, chosen)

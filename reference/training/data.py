@@ -105,7 +105,7 @@ class Batch(NamedTuple):
 
 
 class PackedText:
-    """Documents end to end. batch(n) is a function of n and the seed alone: a run can go on from any step.
+    """Documents end to end. batch(n) depends on n and the seed only, so that a run can resume at any step.
 
     rank, size: this process's part of the pieces where `size` processes share each batch.
     """
@@ -128,6 +128,7 @@ class PackedText:
         self.length, self.batch_size, self.seed = length, batch_size, seed
 
     def batch(self, n: int, rank: int = 0, size: int = 1) -> Batch:
+        """The pieces of batch n that process `rank` of `size` trains on."""
         rng = torch.Generator().manual_seed(1_000_003 * self.seed + n)
         starts = torch.randint(len(self.ids) - self.length, (self.batch_size, 1), generator=rng)
         pieces = self.ids[starts + torch.arange(self.length + 1)].long()  # [B, L + 1]
@@ -135,7 +136,7 @@ class PackedText:
         n_targets = int((pieces[:, 1:] != begin).sum())
         pieces = pieces.tensor_split(size)[rank]
         ids, targets = pieces[:, :-1], pieces[:, 1:]
-        targets = targets.masked_fill(targets == begin, IGNORE)  # what starts the next document can't be foretold
+        targets = targets.masked_fill(targets == begin, IGNORE)  # the next document's start can't be predicted
         opens = ids == begin
         opens[:, 0] = True
         bounds = torch.cat([opens.flatten().nonzero()[:, 0], torch.tensor([ids.numel()])])
@@ -143,7 +144,7 @@ class PackedText:
 
 
 def hold_out(documents: list[str], every: int = 20) -> tuple[list[str], list[str]]:
-    """(documents to train on, every 20th to test on). One long document is cut: its last twentieth is held out."""
+    """(documents to train on, every 20th to evaluate on). One long document is cut: its last twentieth is held out."""
     if len(documents) >= every:
         return [d for n, d in enumerate(documents, 1) if n % every], documents[every - 1 :: every]
     whole = "\n\n".join(documents)

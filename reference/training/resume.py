@@ -1,4 +1,4 @@
-"""Training checkpoints that survive: written beside and renamed, sealed with hashes, the newest whole one is used."""
+"""Checkpoints of a training run: written beside and renamed, with hashes; a run resumes from the newest whole one."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from reference.distributed.shards import read_shards, read_whole, write_shards
 from reference.distributed.world import World
 
-KEEP = 2  # the one before the last is there for the day the last is torn
+KEEP = 2  # the one before the last serves when the last is damaged
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 ONE_PROCESS = World()
 
@@ -27,7 +27,7 @@ def save_checkpoint(
     about: dict,
     world: World = ONE_PROCESS,
 ) -> Path:
-    """Write folder/step_N and forget all but the last KEEP. A crash leaves at most a .part folder behind.
+    """Write folder/step_N and delete all but the last KEEP. A crash leaves at most a .part folder behind.
 
     Sharded parameters are written by the processes that hold them, all into one folder, which they must share.
     """
@@ -54,7 +54,7 @@ def save_checkpoint(
                 _flush(path)
     except BaseException:
         if world.is_main:
-            shutil.rmtree(part, ignore_errors=True)  # no room on the disk, or Ctrl-C: the older ones are untouched
+            shutil.rmtree(part, ignore_errors=True)  # the disk is full, or Ctrl-C: older checkpoints stay as they are
         raise
     if world.is_main:
         if target.exists():
@@ -67,7 +67,7 @@ def save_checkpoint(
 
 
 def load_newest(folder: Path, say=print) -> tuple[Path, dict] | None:
-    """The newest checkpoint whose files are what its seal says, and its state.json; None if there is none."""
+    """The newest checkpoint whose files have the hashes in its state.json, and that state; None if there is none."""
     for path in reversed(_all(folder)):
         problem = _problem(path)
         if problem is None:
@@ -78,7 +78,7 @@ def load_newest(folder: Path, say=print) -> tuple[Path, dict] | None:
 
 @torch.no_grad()
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's weights, optimizer state and random state in place, whoever wrote it: one process or many."""
+    """Load a checkpoint's weights, optimizer state and random state; one process or many may have written it."""
     optimizer.state.clear()
     weights, moments = _weights(model), _moments(model, optimizer)
     if json.loads((path / "state.json").read_text(encoding="utf-8"))["sharded"]:
@@ -96,7 +96,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     found = {}
     for name, p in model.named_parameters():
-        if not optimizer.state[p]:  # no gradient so far: what AdamW would start from
+        if not optimizer.state[p]:  # no gradient so far: AdamW starts from zeros
             optimizer.state[p] |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p.detach())}
             optimizer.state[p]["exp_avg_sq"] = torch.zeros_like(p.detach())
         found |= {f"{name}/{key}": optimizer.state[p][key] for key in MOMENTS}
