@@ -82,8 +82,8 @@ class Family:
       default_theta   rope_theta where it is left out
       null_theta      whether a rope_theta of null means no positions
       partial_rotary  partial_rotary_factor where it is left out; None: the family has no such field
-      read            what no table can say: (given, our fields so far) -> None, changes ours. `given.take(name, default)`
-                      reads one of their fields, once; `given.check` and `given.fail` refuse a value
+      read            what no table can say: (given, our fields so far) -> None, changes ours. `given.take(name,
+                      default)` reads one of their fields; `given.check` and `given.fail` refuse a value
       write           the other way: (our config, their fields so far) -> None, changes theirs
     Its tensors
       names           beginnings of our names inside a block -> theirs, the first that fits
