@@ -40,7 +40,6 @@ class HubTokenizer:
         return self.inner.encode(text).ids
 
     def decode(self, ids: list[int] | Tensor) -> str:
-        """The text of ids, without special tokens."""
         return self.inner.decode(ids.tolist() if isinstance(ids, Tensor) else list(ids), skip_special_tokens=True)
 
     def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:

@@ -45,7 +45,6 @@ without --quick a command shows them, and with --again or --out it runs them ane
 
 
 def main(argv: list[str]) -> int:
-    """Run one experiment, or name them all; returns the exit status."""
     listed = TIMES + "\n".join(f"  {name:16s} {what}" for name, what in (EXPERIMENTS | TOYS).items())
     if not argv:
         print(f"experiment: which one? Give a name.\n{listed}", file=sys.stderr)

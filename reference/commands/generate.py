@@ -19,7 +19,7 @@ UNKNOWN = "\ufffd"  # what broken UTF-8 is decoded as
 
 
 class Terminal:
-    """Prints text as it is generated; a character of several tokens is held back until it is whole."""
+    """Prints text as it comes; a character of several tokens is held back until it is whole."""
 
     def __init__(self, tokenizer: ByteTokenizer | HubTokenizer | None = None):
         self.tokenizer, self.ids, self.shown = ByteTokenizer() if tokenizer is None else tokenizer, [], ""
@@ -31,7 +31,7 @@ class Terminal:
         if text.startswith(self.shown) and not unfinished:
             print(text[len(self.shown) :], end="", flush=True)
             self.shown = text
-        if len(self.ids) > 64 and self.shown.endswith((" ", "\n")):  # the rest decodes without these words
+        if len(self.ids) > 64 and self.shown.endswith((" ", "\n")):  # a whole word: what follows can be read without it
             self.ids, self.shown = [], ""
 
 

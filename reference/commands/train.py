@@ -1,8 +1,8 @@
 """`python -m reference train`: train a hybrid model on text; a run that was stopped or killed resumes.
 
 OUT/checkpoints holds the last two checkpoints, OUT/metrics.jsonl one line per step, and at the end OUT has
-model.safetensors, config.json and loss.svg. The same command resumes from the newest whole checkpoint, and ends
-with bitwise the same weights as a run that was never stopped (same machine, same threads).
+model.safetensors, config.json and loss.svg. The same command started again continues from the newest whole checkpoint
+and ends with bitwise the same weights as a run that was never disturbed (same machine, same threads).
 
 Several processes: `torchrun --nproc-per-node 2 -m reference train ... --parallel ddp|fsdp`. They share every batch, so
 that the losses are those of one process up to rounding. Any number of processes can resume from a checkpoint.
@@ -59,7 +59,7 @@ def parser_of_train() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, required=True, help="folder for checkpoints, metrics and the model")
     run.add_argument("--save-every", type=int, default=100)
     run.add_argument("--eval-every", type=int, default=0, help="steps between held-out losses (0: at the end)")
-    run.add_argument("--resume", choices=["auto", "never"], default="auto", help="never: delete the run in OUT")
+    run.add_argument("--resume", choices=["auto", "never"], default="auto", help="never: start over, delete OUT's run")
     run.add_argument("--threads", type=int, default=2, help="of each process")
     run.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     run.add_argument("--parallel", choices=STRATEGIES, default="ddp", help="under torchrun")

@@ -54,7 +54,7 @@ def save_checkpoint(
                 _flush(path)
     except BaseException:
         if world.is_main:
-            shutil.rmtree(part, ignore_errors=True)  # the disk is full, or Ctrl-C: older checkpoints stay as they are
+            shutil.rmtree(part, ignore_errors=True)  # no room on the disk, or Ctrl-C: the older ones are untouched
         raise
     if world.is_main:
         if target.exists():
@@ -67,7 +67,7 @@ def save_checkpoint(
 
 
 def load_newest(folder: Path, say=print) -> tuple[Path, dict] | None:
-    """The newest checkpoint whose files have the hashes in its state.json, and that state; None if there is none."""
+    """The newest checkpoint whose files are what its seal says, and its state.json; None if there is none."""
     for path in reversed(_all(folder)):
         problem = _problem(path)
         if problem is None:
