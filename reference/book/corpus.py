@@ -22,7 +22,7 @@ FREQUENT_WORDS, REACH = 200, 4
 
 
 class WordCounts(NamedTuple):
-    """counts [W, W]: how often words[i] and words[j] stand at most `window` words apart."""
+    """counts [W, W]: how often words[i] and words[j] are at most `window` words apart."""
 
     words: list[str]
     counts: NDArray[np.int64]
@@ -36,7 +36,7 @@ def manual_text() -> str:
 def count_cooccurrences(n_words: int = FREQUENT_WORDS, window: int = REACH, text: str | None = None) -> WordCounts:
     """Count neighbors among the n_words most frequent words of three letters or more.
 
-    A word is a run of letters; shorter runs (a, of, x) stand in the text but get no row. Distances
+    A word is a run of letters; shorter runs (a, of, x) count as places in the text but get no row. Distances
     are counted in the full text. Words are sorted by frequency, ties by alphabet. counts is
     symmetric; its diagonal counts a word near itself, twice per pair of places.
     """

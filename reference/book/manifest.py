@@ -9,6 +9,8 @@ from reference.files import BOOK as ROOT
 
 
 class Chapter(NamedTuple):
+    """One chapter: needs, what a reader should know; minutes, how long it may run."""
+
     name: str
     title: str
     question: str
@@ -17,24 +19,31 @@ class Chapter(NamedTuple):
 
     @property
     def number(self) -> int:
+        """The number in front of its name."""
         return int(self.name.split("_", 1)[0])
 
     @property
     def notebook(self) -> Path:
+        """The executed notebook."""
         return ROOT / "chapters" / f"{self.name}.ipynb"
 
     @property
     def text(self) -> Path:
+        """The same as MyST Markdown, without outputs."""
         return ROOT / "chapters" / "text" / f"{self.name}.md"
 
 
 class Planned(NamedTuple):
+    """A chapter to come."""
+
     number: int
     title: str
     question: str
 
 
 class Manifest(NamedTuple):
+    """The fields of book.yml; its comments say what each is."""
+
     title: str
     subtitle: str
     description: str

@@ -18,7 +18,7 @@ class Difference(NamedTuple):
 def compare_activations(ours: nn.Module, theirs: nn.Module, ids: Tensor, inside: int | None = None) -> list[Difference]:
     """Run both on ids [B, T] and compare, in order of computation: the embedding, each block, the last norm, logits.
 
-    inside: a block's number; its norms, mixer and MLP are compared as well, fed by what came before in each model.
+    inside: a block's number; its norms, mixer and MLP are compared too, each on the input that its own model gives it.
     theirs is a causal language model of transformers. Raises ValueError if the two have different numbers of blocks.
     """
     core = theirs.model.language_model if hasattr(theirs.model, "language_model") else theirs.model

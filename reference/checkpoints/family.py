@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from torch import Tensor
-
 from reference.checkpoints.given import REQUIRED, Given
+from reference.checkpoints.pieces import Layout
 from reference.model.config import HybridConfig
 
 
@@ -34,44 +33,6 @@ TRUNK = same(
     tie_word_embeddings=False,
     initializer_range=0.02,
 )
-
-
-class Pieces(NamedTuple):
-    """One tensor of a file, as views into our parameters that lie side by side in it. Views work both ways:
-    copying into them loads, joining them saves, and on a model without memory they say which shape is expected."""
-
-    views: tuple[Tensor, ...]
-    dim: int = 0  # along which the views follow one another
-    shape: tuple[int, ...] | None = None  # the tensor's, where it folds dimensions of the joined views
-
-    @property
-    def joined(self) -> list[int]:
-        """Shape of the views, put together along dim."""
-        shape = list(self.views[0].shape)
-        shape[self.dim] = sum(view.shape[self.dim] for view in self.views)
-        return shape
-
-    @property
-    def file_shape(self) -> list[int]:
-        """Shape of the tensor in the file."""
-        return self.joined if self.shape is None else list(self.shape)
-
-
-TensorPlan = dict[str, Pieces]  # by name in the file
-BlockTensors = Mapping[str, Tensor]  # tensors of one block, by our names inside it
-# Shape of the file's tensor of that name inside the block; None where there is no file yet, or no such tensor.
-ShapeInFile = Callable[[str], list[int] | None]
-
-
-class Layout(NamedTuple):
-    """Tensors of a block that are not one to one with the file's.
-
-    ours  our names inside the block; the layout speaks for blocks that have all of them
-    plan  (those tensors, the config, shapes in the file) -> the file's tensors, by their names inside the block
-    """
-
-    ours: tuple[str, ...]
-    plan: Callable[[BlockTensors, HybridConfig, ShapeInFile], TensorPlan]
 
 
 class Published(NamedTuple):
@@ -121,8 +82,9 @@ class Family:
       default_theta   rope_theta where it is left out
       null_theta      whether a rope_theta of null means no positions
       partial_rotary  partial_rotary_factor where it is left out; None: the family has no such field
-      read            what no table can say: changes our fields, (their fields left, our fields so far) -> None
-      write           the other way: changes their fields, (our config, their fields so far) -> None
+      read            what no table can say: (given, our fields so far) -> None, changes ours. `given.take(name,
+                      default)` reads one of their fields; `given.check` and `given.fail` refuse a value
+      write           the other way: (our config, their fields so far) -> None, changes theirs
     Its tensors
       names           beginnings of our names inside a block -> theirs, the first that fits
       mixer           our kind of layer -> the beginning of its mixer's names, where it isn't "self_attn."

@@ -12,12 +12,14 @@ from reference.checkpoints.given import read_json
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-# A mapped file counts as memory as far as it was read: let go of it after so many bytes.
+# Bytes: what was read of a mapped file counts as memory, so the file is mapped anew after this many.
 REMAP = 16 * 2**20
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 class Header(NamedTuple):
+    """What a safetensors file says of one tensor, before the tensor is read."""
+
     file: Path
     shape: list[int]
     dtype: torch.dtype
@@ -84,7 +86,7 @@ def differing_rows(one: Header, its_name: str, other: Header, other_name: str) -
 
 
 def read_tensors(names: list[str], headers: dict[str, Header]) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor in turn, file by file, from a mapping of the file that is renewed every REMAP bytes."""
+    """One tensor after the other, file by file; the file is mapped anew every REMAP bytes."""
     by_file: dict[Path, list[str]] = {}
     for name in names:
         by_file.setdefault(headers[name].file, []).append(name)

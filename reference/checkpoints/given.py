@@ -1,4 +1,4 @@
-"""config.json, taken field by field; what nobody asked for is refused, so that no field is passed over in silence."""
+"""config.json, read field by field. A field that was never read is refused: it might change what the model computes."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ NEUTRAL = set(
     attn_implementation _attn_implementation mamba_ssm_dtype torchscript tokenizer_class max_window_layers
     num_nextn_predict_layers mtp_num_hidden_layers mtp_use_dedicated_embeddings num_mtp_modules mtp_transformer_layers
     use_mtp linear_a_log_min linear_a_log_max linear_dt_min linear_dt_max linear_dt_init_floor block_size
-    """.split()  # noqa: SIM905 (a list of so many strings is harder to read)
+    """.split()  # noqa: SIM905 (a list of 50 strings is harder to read)
 )
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", NoneType: "null"}
 TYPE_WORDS |= {list: "a list", dict: "an object"}
@@ -43,8 +43,8 @@ class Given:
         return default
 
     def check(self, name: str, value: object, kind: object, least: int = 0) -> None:
-        """kind: a type of JSON's, or a union of them. Numbers are finite and not below `least`; a whole number will do
-        for any, and true is none."""
+        """kind: a type of JSON's, or a union of them. Numbers are finite and not below `least`. A whole number is also
+        a float; true and false are no numbers."""
         kinds = get_args(kind) or (kind,)
         fits = type(value) in kinds or (type(value) is int and float in kinds)
         if fits and type(value) in (int, float):
@@ -61,9 +61,11 @@ class Given:
             self.fail(name, f"expected {' or '.join(map(repr, allowed))}, got {value!r}, which is not implemented here")
 
     def fail(self, name: str, problem: str) -> None:
+        """Raise ValueError that names the file and the field."""
         raise ValueError(f"{self.path}: {name}: {problem}")
 
     def finish(self) -> None:
+        """Raise ValueError if a field is left that may change what the model computes."""
         left = sorted(set(self.values) - NEUTRAL - self.ignore)
         if left:
             raise ValueError(

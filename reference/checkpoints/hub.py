@@ -9,7 +9,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def find_folder(path_or_hub_id: str | Path, *, weights: bool = True) -> Path:
-    """The folder itself, or a copy of the Hub's repository in its cache; weights: False brings the small files alone,
+    """The folder itself, or a copy of the Hub's repository in its cache. weights: False fetches the small files only,
     so that what can be refused is refused before the long download. Raises ValueError that says what was tried."""
     folder = Path(path_or_hub_id).expanduser()
     if folder.is_dir():

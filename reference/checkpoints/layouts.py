@@ -1,6 +1,6 @@
 """Tensors that are not one to one with ours: experts apart or folded, projections split, fused, interleaved."""
 
-from reference.checkpoints.family import BlockTensors, Layout, Pieces, ShapeInFile, TensorPlan
+from reference.checkpoints.pieces import BlockTensors, Layout, Pieces, ShapeInFile, TensorPlan
 from reference.layers.mixers import mixer
 from reference.model.config import HybridConfig
 

@@ -7,10 +7,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from reference.checkpoints.families import BY_TYPE, FAMILIES
-from reference.checkpoints.family import Family, Pieces
+from reference.checkpoints.family import Family
 from reference.checkpoints.files import DTYPES, Header, differing_rows, read_headers, read_tensors
 from reference.checkpoints.given import Given, read_json
 from reference.checkpoints.hub import find_folder
+from reference.checkpoints.pieces import Pieces
 from reference.checkpoints.translate import config_from_json, one_spelling, tensor_plan
 from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM

@@ -1,4 +1,4 @@
-"""From a HybridLM to Hugging Face's layout, for transformers and whoever reads what it reads."""
+"""From a HybridLM to Hugging Face's layout, which transformers opens, and everything that reads the same files."""
 
 import json
 import os
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from reference.arguments import check_positive_int
 from reference.checkpoints.families import BY_TYPE, FAMILIES
-from reference.checkpoints.family import Family, Pieces
+from reference.checkpoints.family import Family
 from reference.checkpoints.files import INDEX, SINGLE
+from reference.checkpoints.pieces import Pieces
 from reference.checkpoints.translate import config_to_json, tensor_plan
 from reference.files import write_text
 from reference.model.config import HybridConfig

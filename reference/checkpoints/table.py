@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from reference.checkpoints.families import FAMILIES
-from reference.checkpoints.family import Family, Pieces
+from reference.checkpoints.family import Family
+from reference.checkpoints.pieces import Pieces
 from reference.checkpoints.published import published_config
 from reference.checkpoints.translate import tensor_plan
 from reference.model.config import HybridConfig

@@ -5,8 +5,9 @@ from typing import get_type_hints
 
 from torch import nn
 
-from reference.checkpoints.family import TRUNK, BlockTensors, Family, Pieces, ShapeInFile, TensorPlan
+from reference.checkpoints.family import TRUNK, Family
 from reference.checkpoints.given import Given
+from reference.checkpoints.pieces import BlockTensors, Pieces, ShapeInFile, TensorPlan
 from reference.checkpoints.rope import read_rope, write_rope
 from reference.model.config import HybridConfig
 
@@ -98,7 +99,7 @@ def tensor_plan(
 
 
 def one_spelling(family: Family, name: str) -> str:
-    """A tensor's name in one spelling, whoever wrote the file."""
+    """A tensor's name in the second of each pair of spellings."""
     for one, other in family.spellings:
         name = name.replace(one, other)
     return name

@@ -14,6 +14,7 @@ BENCHES = {
 
 
 def main(argv: list[str]) -> int:
+    """Run one bench, or name them all; returns the exit status."""
     listed = "\n".join(f"  {name:13s} {what}" for name, what in BENCHES.items())
     if not argv:
         print(f"bench: which one? Give a name.\n{listed}", file=sys.stderr)

@@ -33,7 +33,7 @@ class Machine(NamedTuple):
 
 # NVIDIA's data sheet: 989 teraflops dense in bfloat16 (its table has them with sparsity, twice that), 4.8 TB/s, 141 GB.
 H200 = Machine("H200", 989e12, 4.8e12, 141e9)
-LONGEST = 2**24  # tokens: a crossover beyond is none
+LONGEST = 2**24  # tokens: a crossover beyond counts as none
 
 
 def decode_seconds(config: HybridConfig, position: int, machine: Machine, *, batch_size: int = 1) -> float:
@@ -54,7 +54,7 @@ def decode_seconds(config: HybridConfig, position: int, machine: Machine, *, bat
 
 
 def prefill_seconds(config: HybridConfig, tokens: int, machine: Machine) -> float:
-    """The least time for a prompt. Long enough prompts are bound by flops alone, and that is what is counted."""
+    """The least time for a prompt. Long prompts are bound by FLOPs only, so bytes aren't counted."""
     return prefill_flops(config, tokens) / machine.flops
 
 
@@ -97,8 +97,8 @@ def time_crossover(
 
 
 def ledger(family: str, context: int, batch_size: int = 1) -> dict[str, object]:
-    """All entries for texts of `context` tokens in bfloat16, states in float32: of one text, but for the time and the
-    crossover of decoding, where batch_size texts share the weights. Raises ValueError."""
+    """All entries for one text of `context` tokens in bfloat16, with states in float32. In decoding, batch_size texts
+    share the weights. Raises ValueError."""
     check_positive_int("context", context)
     check_positive_int("batch_size", batch_size)
     config, counts = published_config(family), count_parameters(published_config(family))
@@ -158,6 +158,7 @@ def _crossings(crossover: dict[str, int | None]) -> str:
 
 
 def main(argv: list[str]) -> int:
+    """Print the ledger of one family; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reference cost", description=__doc__)
     parser.add_argument("--family", choices=list(PUBLISHED), required=True)
     parser.add_argument(

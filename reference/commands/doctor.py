@@ -1,6 +1,6 @@
 """`python -m reference doctor`: is this machine ready for the book? Answered in words.
 
-Uses the standard library only and asks for everything else carefully, so that it still explains
+Uses the standard library only and imports everything else inside a check, so that it still explains
 when a package is missing or broken. Every check returns findings; a finding is a level
 (ok, note, problem), what was found, and what to do about it.
 """
@@ -26,11 +26,14 @@ PIN = re.compile(r"([A-Za-z0-9][\w.-]*)\s*==\s*([^\s;#]+)")
 
 
 class Finding(NamedTuple):
+    """What was found, and what to do about it."""
+
     level: str  # ok, note or problem
     what: str
     todo: str = ""
 
     def sentence(self) -> str:
+        """One line, and a second one with what to do."""
         return f"{self.level:7s}  {self.what}" + (f"\n         -> {self.todo}" if self.todo else "")
 
 
@@ -85,6 +88,7 @@ def read_pins(path: Path = ROOT / "requirements.txt") -> dict[str, str]:
 
 
 def installed_version(name: str) -> str | None:
+    """The version of an installed package; None if it isn't installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -111,6 +115,7 @@ def check_packages(pins: dict[str, str], installed: Callable[[str], str | None] 
 
 
 def check_requirements(path: Path = ROOT / "requirements.txt") -> list[Finding]:
+    """Are the installed packages those of requirements.txt?"""
     todo = "run this in a complete copy of the book (git clone)"
     if not (path.parent / "make.py").exists():
         return [Finding("note", "This is the installed package, without the book: versions aren't compared.", todo)]
@@ -120,6 +125,7 @@ def check_requirements(path: Path = ROOT / "requirements.txt") -> list[Finding]:
 
 
 def check_cores(cores: int | None = None) -> list[Finding]:
+    """Are there two cores?"""
     cores = cores or usable_cores()
     if cores < 2:
         return [Finding("note", "1 core: everything works, but `make test` takes about twice as long.")]
@@ -132,6 +138,7 @@ def usable_cores() -> int:
 
 
 def check_memory(sizes: tuple[float, float] | None = None) -> list[Finding]:
+    """Is there enough memory, and enough of it free? sizes: (total, free) in GiB."""
     sizes = sizes or memory_gib()
     if sizes is None:
         return [Finding("note", f"The size of the memory is unknown here; {ENOUGH_GIB:.0f} GiB are enough.")]
@@ -193,8 +200,8 @@ def check_kernel(load: Callable = importlib.import_module) -> list[Finding]:
 
 
 def examine() -> list[Finding]:
-    """All findings, in the order in which one would mend them. An environment that is neither the book's own nor has
-    its pinned packages gets one remedy, .venv: no advice to install packages one by one into somebody's system."""
+    """All findings, in the order in which to act on them. An environment that is neither the book's own nor has its
+    pinned packages gets one remedy, .venv: packages aren't installed one by one into another environment."""
     environment, packages = check_environment()[0], check_requirements()
     if environment.level != "ok" and any(finding.level != "ok" for finding in packages):
         missing = any(finding.level == "problem" for finding in packages)
@@ -204,6 +211,7 @@ def examine() -> list[Finding]:
 
 
 def verdict_line(findings: list[Finding]) -> str:
+    """Ready or not, in one sentence."""
     problems, notes = (sum(f.level == level for f in findings) for level in ("problem", "note"))
     if problems:
         many = "s" * (problems > 1)
@@ -214,6 +222,7 @@ def verdict_line(findings: list[Finding]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Print all findings; returns 0 if none of them is a problem, else 1."""
     parser = argparse.ArgumentParser(
         prog="python -m reference doctor",
         description="Say in words whether this machine is ready for the book, and what to do where it is not.",

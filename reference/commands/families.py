@@ -1,4 +1,4 @@
-"""`python -m reference families`: the cast of the book, as their published configs make them."""
+"""`python -m reference families`: the published models of the book, from their config.json."""
 
 import argparse
 import json
@@ -58,6 +58,7 @@ def _cut(kinds: list[str], n: int) -> list[list[str]]:
 
 
 def ratio_of(config: HybridConfig) -> str:
+    """Linear to softmax layers in lowest terms, such as "3:1"; "all softmax" or "all linear"."""
     softmax = sum(mixer(kind).softmax for kind in config.layer_types)
     linear = config.num_hidden_layers - softmax
     if not linear or not softmax:
@@ -100,13 +101,14 @@ def _billions(n: int) -> str:
 
 
 def main(argv: list[str]) -> int:
+    """Print the table; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m reference families",
         description=__doc__,
         epilog="Cache and state are those of one text in bfloat16; linear states are float32. Parameters are counted "
         "on the model that this code builds, without heads that predict further tokens.",
     )
-    parser.add_argument("--json", action="store_true", help="all columns, licences and what came after as well")
+    parser.add_argument("--json", action="store_true", help="all columns, with licences and what came after")
     parser.add_argument(
         "--tensors",
         action="store_true",

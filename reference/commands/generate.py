@@ -61,6 +61,7 @@ def open_model(place: str, dtype: str | None) -> tuple[HybridLM, ByteTokenizer |
 
 
 def main(argv: list[str]) -> int:
+    """Continue a text; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reference generate", description=__doc__)
     parser.add_argument(
         "--model",

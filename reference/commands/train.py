@@ -1,4 +1,4 @@
-"""`python -m reference train`: train a hybrid model on text; killed at any moment, it goes on where it was.
+"""`python -m reference train`: train a hybrid model on text; a run that was stopped or killed resumes.
 
 OUT/run.json says what was asked for, OUT/checkpoints holds the last two checkpoints, OUT/metrics.jsonl one line per
 step, and at the end OUT has model.safetensors, config.json and loss.svg. The same command started again continues from
@@ -6,7 +6,7 @@ the newest whole checkpoint and ends with bitwise the same weights as a run that
 threads).
 
 Several processes: `torchrun --nproc-per-node 2 -m reference train ... --parallel ddp|fsdp`. They share every batch, so
-that the losses are those of one process up to rounding, and go on from each other's checkpoints, whatever their number.
+that the losses are those of one process up to rounding. Any number of processes can resume from a checkpoint.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from reference.training.trainer import Diverged, train_model
 
 
 def parser_of_train() -> argparse.ArgumentParser:
+    """All options of the command."""
     parser = argparse.ArgumentParser(prog="python -m reference train", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     model = parser.add_argument_group("model")
@@ -41,7 +42,7 @@ def parser_of_train() -> argparse.ArgumentParser:
     )
     text.add_argument("--tokenizer", choices=["bytes", "bpe"], default="bytes")
     text.add_argument("--vocab-size", type=int, default=2048, help="of the BPE, trained on the data (default 2048)")
-    text.add_argument("--hold-out", action="store_true", help="keep every 20th document for held_out_loss")
+    text.add_argument("--hold-out", action="store_true", help="keep every 20th document for evaluation (held_out_loss)")
     plan = parser.add_argument_group("training")
     plan.add_argument("--steps", type=at_least(1), default=1000)
     plan.add_argument("--batch-size", type=at_least(1), default=8, help="pieces per batch (default 8)")
@@ -68,6 +69,7 @@ def parser_of_train() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
+    """Train; returns the exit status: 1 after an error, 130 after Ctrl-C."""
     parser = parser_of_train()
     chosen = parser.parse_args(argv)
     _check(parser, chosen)

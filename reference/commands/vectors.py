@@ -1,4 +1,4 @@
-"""Conformance vectors: small inputs with the right answers, for whoever ports these operators.
+"""Conformance vectors: small inputs with the right answers, for ports of these operators to other languages.
 
 `python -m reference vectors --out DIR` writes one safetensors file per case and manifest.json;
 `python -m reference vectors --check DIR` runs this package's chunked forms against such a folder.
@@ -184,6 +184,7 @@ def check_vectors(folder: Path) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
+    """Write or check vectors; returns the exit status: 1 if some disagree, 2 if a folder can't be used."""
     parser = argparse.ArgumentParser(prog="python -m reference vectors", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     what = parser.add_mutually_exclusive_group(required=True)

@@ -1,1 +1,2 @@
-"""What more than one process needs: who they are, the model shared out, its checkpoints, a text split among them."""
+"""Several processes: who they are (`world`), starting them (`launch`), sharded checkpoints (`shards`), one text split
+among them (`sequence`)."""

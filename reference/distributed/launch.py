@@ -12,7 +12,9 @@ POLL = 0.2  # seconds between two looks
 
 
 def launch(processes: int, arguments: list[str], *, timeout: float = 300.0) -> str:
-    """Run `torchrun --nproc-per-node processes arguments...`: what it printed. A script's path, or -m and a module.
+    """Run `torchrun --nproc-per-node processes arguments...` and return what it printed.
+
+    arguments: a script's path, or -m and a module, then its own.
 
     Raises RuntimeError with the end of its error output if it fails or takes longer than timeout seconds.
     """

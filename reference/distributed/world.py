@@ -1,4 +1,4 @@
-"""The processes that train together: started by torchrun, or one alone. Everything here works for one."""
+"""The processes that train together, started by torchrun. Everything here also works for a single process."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ STRATEGIES = ("ddp", "fsdp")
 
 
 class World(NamedTuple):
-    """rank of size processes; alone: no process group at all."""
+    """This process is number `rank` of `size`. With size 1 there is no process group."""
 
     rank: int = 0
     size: int = 1
@@ -25,6 +25,7 @@ class World(NamedTuple):
 
     @property
     def is_main(self) -> bool:
+        """Whether this is the process that prints and writes files."""
         return self.rank == 0
 
     def total(self, x: Tensor) -> Tensor:
@@ -34,6 +35,7 @@ class World(NamedTuple):
         return x
 
     def wait(self) -> None:
+        """Return when every process has come here."""
         if self.size > 1:
             dist.barrier()
 
@@ -67,7 +69,7 @@ def share_model(model: nn.Module, world: World, strategy: str) -> nn.Module:
     if world.size == 1:
         return model
     if strategy == "ddp":
-        experts = bool(model.config.num_experts)  # one that no token chose has no gradient in this step
+        experts = bool(model.config.num_experts)  # an expert that no token chose has no gradient in this step
         return DistributedDataParallel(model, find_unused_parameters=experts)
     mesh = init_device_mesh(world.device.partition(":")[0], (world.size,))
     for block in model.layers:
@@ -76,5 +78,5 @@ def share_model(model: nn.Module, world: World, strategy: str) -> nn.Module:
 
 
 def whole(x: Tensor) -> Tensor:
-    """A tensor in one piece, gathered where it is sharded: every process must ask at the same time."""
+    """A tensor in one piece, gathered if it is sharded: every process must call it at the same time."""
     return x.full_tensor() if isinstance(x, DTensor) else x

@@ -141,7 +141,7 @@ class Batch(NamedTuple):
 
 
 class PackedText:
-    """Documents end to end. batch(n) is a function of n and the seed alone: a run can go on from any step.
+    """Documents end to end. batch(n) depends on n and the seed only, so that a run can resume at any step.
 
     rank, size: this process's part of the pieces where `size` processes share each batch.
     """
@@ -167,6 +167,7 @@ class PackedText:
         return hashlib.sha256(self.ids.numpy().tobytes() + self.tokenizer.fingerprint()).hexdigest()
 
     def batch(self, n: int, rank: int = 0, size: int = 1) -> Batch:
+        """The pieces of batch n that process `rank` of `size` trains on."""
         rng = torch.Generator().manual_seed(1_000_003 * self.seed + n)
         starts = torch.randint(len(self.ids) - self.length, (self.batch_size, 1), generator=rng)
         pieces = self.ids[starts + torch.arange(self.length + 1)].long()  # [B, L + 1]
@@ -174,7 +175,7 @@ class PackedText:
         n_targets = int((pieces[:, 1:] != begin).sum())
         pieces = pieces.tensor_split(size)[rank]
         ids, targets = pieces[:, :-1], pieces[:, 1:]
-        targets = targets.masked_fill(targets == begin, IGNORE)  # what starts the next document can't be foretold
+        targets = targets.masked_fill(targets == begin, IGNORE)  # the next document's start can't be predicted
         opens = ids == begin
         opens[:, 0] = True
         bounds = torch.cat([opens.flatten().nonzero()[:, 0], torch.tensor([ids.numel()])])
@@ -182,7 +183,7 @@ class PackedText:
 
 
 def hold_out(documents: list[str], every: int = 20) -> tuple[list[str], list[str]]:
-    """(documents to train on, every 20th to test on). One long document is cut: its last twentieth is held out."""
+    """(documents to train on, every 20th to evaluate on). One long document is cut: its last twentieth is held out."""
     if len(documents) >= every:
         return [d for n, d in enumerate(documents, 1) if n % every], documents[every - 1 :: every]
     whole = documents[0] if len(documents) == 1 else "\n\n".join(documents)

@@ -1,4 +1,4 @@
-"""Training checkpoints that survive: written beside and renamed, sealed with hashes, the newest whole one is used."""
+"""Checkpoints of a training run: written beside and renamed, with hashes; a run resumes from the newest whole one."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from reference.distributed.shards import read_shards, read_whole, write_shards
 from reference.distributed.world import World
 from reference.training.folder import checkpoints_of
 
-KEEP = 2  # the one before the last is there for the day the last is torn
+KEEP = 2  # the one before the last serves when the last is damaged
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 ONE_PROCESS = World()
 UNSEALED = {"step", "sharded", "processes", "sha256", "config", "run"}  # state.json's fields before it was sealed
@@ -30,7 +30,7 @@ def save_checkpoint(
     about: dict,
     world: World = ONE_PROCESS,
 ) -> Path:
-    """Write folder/step_N and forget all but the last KEEP. A crash leaves at most a .part folder behind.
+    """Write folder/step_N and delete all but the last KEEP. A crash leaves at most a .part folder behind.
 
     Sharded parameters are written by the processes that hold them, all into one folder, which they must share.
     """
@@ -84,7 +84,7 @@ def load_newest(folder: Path, say=print) -> tuple[Path, dict] | None:
 
 @torch.no_grad()
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's weights, optimizer state and random state in place, whoever wrote it: one process or many."""
+    """Load a checkpoint's weights, optimizer state and random state; one process or many may have written it."""
     optimizer.state.clear()
     weights, moments = _weights(model), _moments(model, optimizer)
     if json.loads((path / "state.json").read_text(encoding="utf-8"))["sharded"]:
@@ -102,7 +102,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     found = {}
     for name, p in model.named_parameters():
-        if not optimizer.state[p]:  # no gradient so far: what AdamW would start from
+        if not optimizer.state[p]:  # no gradient so far: AdamW starts from zeros
             optimizer.state[p] |= {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(p.detach())}
             optimizer.state[p]["exp_avg_sq"] = torch.zeros_like(p.detach())
         found |= {f"{name}/{key}": optimizer.state[p][key] for key in MOMENTS}

@@ -67,7 +67,7 @@ class ByteTokenizer:
         return b"bytes"
 
     def save(self, folder: Path) -> None:
-        """Bytes need no file; one that an earlier run left would be another tokenizer's."""
+        """Remove tokenizer.json: bytes need no file, and an earlier run's would be another tokenizer."""
         (folder / FILE).unlink(missing_ok=True)
 
 
@@ -82,6 +82,7 @@ class BPETokenizer(ByteTokenizer):
         self._bytes = {char: byte for byte, char in byte_characters().items()}
 
     def encode(self, text: str) -> list[int]:
+        """[begin, ids...]"""
         return [self.begin, *self.inner.encode(text, add_special_tokens=False).ids]
 
     def pieces(self, text: str) -> Iterator[str]:
@@ -97,6 +98,7 @@ class BPETokenizer(ByteTokenizer):
         ids.extend(self.inner.encode(piece, add_special_tokens=False).ids)
 
     def decode_bytes(self, ids: list[int]) -> bytes:
+        """The bytes that ids stand for; `begin` stands for none."""
         pieces = "".join(self.inner.id_to_token(i) for i in ids if i != self.begin)
         return bytes(self._bytes[char] for char in pieces)
 
@@ -104,6 +106,7 @@ class BPETokenizer(ByteTokenizer):
         return self.inner.to_str().encode()
 
     def save(self, folder: Path) -> None:
+        """Write folder/tokenizer.json."""
         write_text(folder / FILE, self.inner.to_str())
 
 
@@ -123,7 +126,7 @@ def train_bpe(documents: list[str], vocab_size: int) -> BPETokenizer:
 
 
 def load_tokenizer(folder: Path) -> ByteTokenizer:
-    """What a training run left in its folder: tokenizer.json, or bytes where there is none."""
+    """The tokenizer of a training run: tokenizer.json in its folder, or bytes if there is no such file."""
     path = folder / FILE
     if not path.exists():
         return ByteTokenizer()

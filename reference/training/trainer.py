@@ -1,4 +1,4 @@
-"""The training loop: one step, its diagnosis if the loss is no number, and the run around it that survives a stop."""
+"""The training loop: one step, a diagnosis if its loss is NaN or infinite, and the run around it, which can resume."""
 
 import json
 import math
@@ -26,13 +26,13 @@ from reference.training.data import IGNORE, Batch, PackedText
 from reference.training.plan import Habits, Plan, read_plan
 from reference.training.resume import load_newest, restore, save_checkpoint
 
-NO_DECAY = ("A_log", "dt_bias", "norm", "sinks", "bias")  # scales and time constants: shrinking them means something
+NO_DECAY = ("A_log", "dt_bias", "norm", "sinks", "bias")  # scales, time constants: shrinking changes what they say
 AHEAD_WEIGHT = 0.3  # of the multi-token-prediction loss. Source: DeepSeek-V3 section 4.2, most of its training
 HELD_OUT_BATCHES = 4
 
 
 class Diverged(RuntimeError):
-    """The loss is no number; says where it went wrong."""
+    """The loss or the gradient is NaN or infinite; the message says where it went wrong."""
 
 
 def build_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
@@ -55,7 +55,8 @@ def learning_rate(step: int, *, peak: float, warm_up: int, steps: int, floor: fl
 def batch_loss(call: nn.Module, batch: Batch, config: HybridConfig, world: World) -> tuple[Tensor, Tensor]:
     """(what to differentiate, nats per target of this process's share): their sum over all processes is the mean.
 
-    Gradients are averaged over processes, so the first carries world.size. Experts' balance is each process's own.
+    Gradients are averaged over processes, so the first is multiplied by world.size. Each process balances its experts
+    on its own share.
     """
     ahead = config.num_nextn_predict_layers > 0
     logits = call(batch.ids, cu_seqlens=batch.cu_seqlens, predict_ahead=ahead)
@@ -122,7 +123,7 @@ def _finite(x: Tensor) -> bool:
 
 @torch.no_grad()
 def held_out_loss(call: nn.Module, data: PackedText, config: HybridConfig, world: World) -> float:
-    """Nats per target on the first batches of text that training doesn't see."""
+    """Evaluate: nats per target on the first batches of the held-out text."""
     call.eval()
     batches = [data.batch(n, world.rank, world.size) for n in range(HELD_OUT_BATCHES)]
     parts = []
@@ -137,7 +138,7 @@ def held_out_loss(call: nn.Module, data: PackedText, config: HybridConfig, world
 def train_model(
     config: HybridConfig, data: PackedText, held_out: PackedText | None, plan: Plan, habits: Habits, world: World
 ) -> None:
-    """Train from the newest whole checkpoint in habits.out, or from scratch."""
+    """Train: resume from the newest whole checkpoint in habits.out, or start from scratch."""
     torch.manual_seed(plan.seed)
     model = HybridLM(config).to(world.device)
     model.recompute = habits.recompute
@@ -179,7 +180,7 @@ def train_model(
             if not last and ((step + 1) % habits.save_every == 0 or stop):
                 save_checkpoint(checkpoints, step + 1, model, optimizer, about, world)
             if stop:
-                raise KeyboardInterrupt(f"stopped and saved after step {step}; the same command goes on from here")
+                raise KeyboardInterrupt(f"stopped and saved after step {step}; the same command resumes here")
     save_checkpoint(checkpoints, plan.steps, model, optimizer, about, world)
     weights = {name: whole(p.detach()).cpu() for name, p in model.named_parameters()}
     if world.is_main:
@@ -201,7 +202,7 @@ def _other_settings(path: Path, kept: dict, asked: dict) -> str:
 
 
 class _Log:
-    """One line of metrics.jsonl per step, a progress bar, and TensorBoard if asked for; by the first process alone."""
+    """One line of metrics.jsonl per step, a progress bar, and TensorBoard if asked for; by the first process only."""
 
     def __init__(self, habits: Habits, steps: int, first: int, world: World):
         self.path, self.is_main, self.rows, self.board = habits.out / "metrics.jsonl", world.is_main, [], None
@@ -239,7 +240,7 @@ class _Log:
 
 
 def _rows_before(metrics: Path, step: int) -> list[dict]:
-    """Lines of an earlier start up to the checkpoint; a torn last line is dropped."""
+    """Metrics of an earlier start, up to the checkpoint's step; an incomplete last line is dropped."""
     if step == 0 or not metrics.exists():
         return []
     rows = []
@@ -255,7 +256,7 @@ def _rows_before(metrics: Path, step: int) -> list[dict]:
 
 @contextmanager
 def _stop_after_the_step() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event and leaves the step that is under way alone; a second Ctrl-C stops at once."""
+    """The first Ctrl-C sets the event and lets the running step end; a second one stops at once."""
     event, in_main = threading.Event(), threading.current_thread() is threading.main_thread()
 
     def ask(signum, frame) -> None:

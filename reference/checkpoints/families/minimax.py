@@ -14,7 +14,7 @@ OLDER = {
 
 
 def _layers(n: int, given: Given) -> list[str]:
-    """attn_type_list: 1 is softmax. With neither list transformers alternates, which nobody published."""
+    """attn_type_list: 1 is softmax. With neither list the two alternate, as in transformers only."""
     listed = given.take("attn_type_list", None, list)
     if listed is not None:
         return ["full_attention" if kind else "linear_attention" for kind in listed]
@@ -25,9 +25,8 @@ def _read(given: Given, ours: dict) -> None:
     ours["moe_intermediate_size"] = ours["intermediate_size"]
     for name, older in OLDER.items():
         ours[name] = float(given.take(older, ours[name], float))
-    rotary_dim = given.take(
-        "rotary_dim", None, int | None
-    )  # MiniMax's own code turns so many; transformers 5.23 turns all
+    # MiniMax's own code turns rotary_dim channels of each head, transformers 5.23 turns all.
+    rotary_dim = given.take("rotary_dim", None, int | None)
     if rotary_dim is not None:
         ours["partial_rotary_factor"] = rotary_dim / ours["head_dim"]
     for name in ("shared_intermediate_size", "shared_moe_mode", "attn_type_list"):

@@ -53,7 +53,7 @@ OLMO_HYBRID = Family(
     default_layers=_layers,
     null_theta=True,  # as released
     mixer={"linear_attention": "linear_attn."},
-    # transformers 5.23 reads one and writes the other, in softmax layers as well
+    # transformers 5.23 reads the first and writes the second, in softmax layers too
     spellings=(
         (".attention_layer_norm.", ".input_layernorm."),
         (".feedforward_layer_norm.", ".post_attention_layernorm."),

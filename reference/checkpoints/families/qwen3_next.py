@@ -22,7 +22,7 @@ TINY_DELTA = {
 
 
 def every_fourth(n: int, given: Given) -> list[str]:
-    """Linear layers, but for each full_attention_interval-th."""
+    """Linear layers, except each full_attention_interval-th."""
     every = given.take("full_attention_interval", 4, int)
     given.check("full_attention_interval", every, int, 1)
     return ["linear_attention" if (layer + 1) % every else "full_attention" for layer in range(n)]
