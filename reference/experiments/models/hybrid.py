@@ -129,11 +129,16 @@ def load_hybrid(folder: Path = STORED) -> HybridLM:
     return model.requires_grad_(False).eval()
 
 
+def final_losses(record: dict, stack: str) -> list[float]:
+    """Held-out nats per byte at the end, one per seed."""
+    return [run["held_out"][-1][1] for run in record["runs"][stack]]
+
+
 def table_of_losses(record: dict) -> str:
     """Final held-out nats per byte, mean and standard deviation over seeds, as Markdown."""
     lines = ["| stack | parameters | held-out nats per byte |", "|---|---|---|"]
-    for stack, runs in record["runs"].items():
-        x = torch.tensor([run["held_out"][-1][1] for run in runs], dtype=torch.float64)
+    for stack in record["runs"]:
+        x = torch.tensor(final_losses(record, stack), dtype=torch.float64)
         lines.append(f"| {stack} | {record['parameters'][stack]:,} | {x.mean():.3f} ± {x.std(correction=0):.3f} |")
     return "\n".join(lines)
 
@@ -178,5 +183,7 @@ def main(argv: list[str]) -> int:
         record = run_stacks(chosen.seeds, chosen.steps, chosen.weights)
         if file is not None:
             write_record(file, record)
-    print_results(chosen, "hybrid", table_of_losses(record), record, stored=stored)
+    metrics = {stack: {"held_out": final_losses(record, stack)} for stack in STACKS}
+    line = {"experiment": "hybrid", "seeds": chosen.seeds, "metrics": metrics}
+    print_results(chosen, "hybrid", table_of_losses(record), line, stored=stored)
     return 0
