@@ -16,7 +16,7 @@ class Experiment(NamedTuple):
     kind         the folder of its code: "models" (train the book's layers), "toys" (train toy models, many side by
                  side; all run by toys/run.py) or "untrained"
     about        what it asks, as a sentence without a capital and a full stop
-    takes        for all runs with three seeds on 2 quiet cores
+    takes        the time for all runs with three seeds on 2 cores; the lower of two times is for quiet cores
     chapter      that shows the results
     quick        what --quick does; None: there is no --quick
     quick_seeds  seeds of --quick where --seeds is not given

@@ -11,19 +11,22 @@ from reference.options import add_threads, at_least, file_path, folder_path
 SEEDS = 3  # of a whole experiment
 
 
-def experiment_parser(name: str, details: str | None = None, *, weights: str | None = None) -> argparse.ArgumentParser:
+def experiment_parser(
+    name: str, details: str | None = None, *, weights: str | None = None, record: str | None = None
+) -> argparse.ArgumentParser:
     """The parser of `python -m reference experiment NAME`, from the catalogue's entry.
 
     details  what --help says of the experiment; None: the catalogue's sentence
     weights  None: --out is the record's file, and the runs of the book are continued where it is not given.
              Else the record is written once, at the end: --out is a folder for it, nothing is kept without --out, and
              --weights is a folder for the models that this names
+    record   the name of the record's file without .json, as --help gives it; None: the experiment's
     """
-    entry = CATALOGUE[name]
+    entry, record = CATALOGUE[name], record or name
     parser = argparse.ArgumentParser(
         prog=f"python -m reference experiment {name}",
         description=details or f"{entry.about[0].upper()}{entry.about[1:]} (chapter {entry.chapter:02d}).",
-        epilog=f"All runs take {entry.takes} on 2 quiet cores.",
+        epilog=f"All runs take {entry.takes} on 2 cores.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(quick=False, weights=None, out_is_folder=weights is not None)
@@ -36,19 +39,18 @@ def experiment_parser(name: str, details: str | None = None, *, weights: str | N
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     if weights is not None:
-        help_text = f"folder for the file that keeps the runs, {name}*.json (default: nothing is kept)"
+        help_text = f"folder for {record}.json, which keeps the runs (default: nothing is kept)"
         parser.add_argument("--out", type=folder_path, metavar="FOLDER", help=help_text)
         help_text = f"folder for {weights}, as safetensors"
         parser.add_argument("--weights", type=folder_path, metavar="FOLDER", help=help_text)
     else:
         help_text = (
-            f"file that keeps the runs; what it holds is not run again (default figures/data/{name}.json, where the "
-            "book's runs are; with --quick nothing is kept)"
+            f"file that keeps the runs; those that it holds are not run again (default figures/data/{record}.json, "
+            "which has the book's runs; with --quick nothing is kept)"
         )
         parser.add_argument("--out", type=file_path, metavar="FILE", help=help_text)
-    parser.add_argument(
-        "--again", action="store_true", help="run everything anew, stored or not, into --out (default: the folder runs)"
-    )
+    help_text = f"run everything anew, stored or not, into --out (default runs/{record}.json)"
+    parser.add_argument("--again", action="store_true", help=help_text)
     add_threads(parser, entry.threads)
     return parser
 

@@ -1,6 +1,6 @@
 """Tasks about keys and values: recall, overwriting, a long stream, a needle among distractors.
 
-A text is pairs `key value`, then keys alone; the answer to a lone key is the value that was written last beside it.
+A text is pairs `key value`, then keys without values; the answer to such a key is the value written last under it.
 Ids: 0 padding, 1 to n_keys the keys, then n_values values.
 """
 

@@ -29,9 +29,12 @@ def test_the_three_stacks_have_the_same_size_to_a_percent():
 
 def test_a_short_run_writes_its_record_and_weights(tmp_path, capsys):
     arguments = ["--seeds", "1", "--steps", "2", "--threads", "1", "--out", str(tmp_path), "--weights", str(tmp_path)]
-    assert main(["experiment", "hybrid", *arguments]) == 0
+    assert main(["experiment", "hybrid", *arguments, "--json"]) == 0
     record = json.loads((tmp_path / "hybrid.json").read_text())
-    assert capsys.readouterr().out.count("±") == 3
+    said = capsys.readouterr().out
+    assert said.count("±") == 3
+    metrics = json.loads(said.splitlines()[-1])["metrics"]
+    assert metrics == {stack: {"held_out": [runs[0]["held_out"][-1][1]]} for stack, runs in record["runs"].items()}
     for stack, runs in record["runs"].items():
         assert [step for step, _ in runs[0]["held_out"]] == [0, 2]
         assert len(runs[0]["by_position"]) == 8

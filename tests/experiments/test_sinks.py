@@ -9,17 +9,8 @@ from tqdm import tqdm
 
 from reference.__main__ import main
 from reference.experiments.models.looking import look_inside
-from reference.experiments.models.sinks import (
-    STORED,
-    TASKS,
-    VARIANTS,
-    backcopy,
-    build,
-    count_spikes,
-    load_trained,
-    measure_inside,
-    train_variant,
-)
+from reference.experiments.models.sink_variants import TASKS, VARIANTS, backcopy, build
+from reference.experiments.models.sinks import STORED, count_spikes, load_trained, measure_inside, train_variant
 from reference.tasks import BEGIN, BigramBackcopy
 
 VARIANT_NAMES = list(VARIANTS)

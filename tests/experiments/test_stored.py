@@ -1,6 +1,7 @@
 """Runs that are stored already: every experiment says so and where, shows them, and runs anew only where asked to."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 
@@ -25,6 +26,24 @@ def test_what_is_stored_is_said_and_shown_and_not_touched(name, capsys, monkeypa
     assert any(line.startswith("| ") for line in lines[1:-1])
     assert lines[-1].startswith(f"To run everything again: --again (into runs/{file_of(name).name}) or --out F")
     assert file_of(name).read_bytes() == before and list(tmp_path.iterdir()) == []
+
+
+def test_every_entry_of_the_catalogue_has_its_code():
+    for name, entry in CATALOGUE.items():
+        module = "run" if entry.kind == "toys" else name
+        assert find_spec(f"reference.experiments.{entry.kind}.{module}") is not None, name
+        assert entry.about[0].islower() and not entry.about.endswith("."), name
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_help_says_the_same_of_every_experiment(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["experiment", name, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0 and f"All runs take {CATALOGUE[name].takes} on 2 cores." in said
+    for option in ("--seeds N", "--json", "--out F", "--again", "--threads N"):
+        assert option in said, option
+    assert ("--quick" in said) == (CATALOGUE[name].quick is not None)
 
 
 def fresh(seed, settings, bar):

@@ -109,6 +109,16 @@ def test_bytes_of_a_toys_cache():
     assert toy_cache_bytes(("sliding_window",), 1000, **heads) == 4 * (WINDOW - 1) * 2 * 40 + tail
 
 
+def test_a_toy_mixer_is_one_line_of_a_table(monkeypatch):
+    for build in (lambda: ToyLM(20, ("mamba",)), lambda: toy_cache_bytes(("mamba",), 10)):
+        with pytest.raises(ValueError, match=r"mixer: expected one of \['softmax', .* got 'mamba'"):
+            build()
+    monkeypatch.setitem(TOY_MIXERS, "mamba", TOY_MIXERS["gated_linear"]._replace(beta_max=2))
+    logits = ToyLM(20, ("mamba", "softmax"))(torch.zeros(1, 2, 5, dtype=torch.long))
+    assert logits.shape == (1, 2, 5, 20) and logits.isfinite().all()
+    assert toy_cache_bytes(("mamba",), 10) == toy_cache_bytes(("linear",), 10)
+
+
 def test_a_study_goes_on_where_it_was(tmp_path, monkeypatch):
     setting, out = STUDIES["overwrite"], tmp_path / "overwrite.json"
     models = {name: setting.models[name] for name in ("linear", "softmax")}

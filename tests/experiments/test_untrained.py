@@ -110,6 +110,11 @@ def test_runs_are_kept_seed_by_seed_and_not_repeated(tmp_path):
     assert again["summary"]["a"]["x"] == {"mean": 34.42, "low": 1.123, "high": 100.0}
     assert again["summary"]["a"]["curve"] == {"mean": [1.0, 2.0], "low": [0, 0.0], "high": [2, 4.0]}
     assert [run["seed"] for run in run_toy({"size": 3}, 1, out)["runs"]] == [0]
+    cut = json.loads(out.read_text())
+    cut["runs"] = cut["runs"][1:]
+    out.write_text(json.dumps(cut))
+    assert [run["seed"] for run in run_toy({"size": 3}, 1, out)["runs"]] == [0]
+    assert [run["seed"] for run in json.loads(out.read_text())["runs"]] == [0, 1, 2]  # those not asked for stay
     with pytest.raises(ValueError, match="holds runs of another configuration"):
         run_toy({"size": 4}, 1, out)
 

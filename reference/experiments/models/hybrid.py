@@ -4,7 +4,7 @@ Three stacks of four layers learn bytes of the Python manual. The MLPs' width ma
 all three have the same number of parameters to within one percent. Per stack, one entry per seed:
   train       nats per byte, means of 20 steps
   held_out    nats per byte of unseen documents, every 100 steps and at the end
-  by_position held-out nats at the end, by where in a piece of 256 the byte stands (8 bins of 32)
+  by_position held-out nats at the end, by the byte's position in its piece of 256 (8 bins of 32)
   half_life   tokens until half of a memory is gone: the median over the bytes of held-out text, for each head of
               each linear layer, every 100 steps
 """
@@ -46,7 +46,7 @@ EXAM_BATCHES, LOOK_EVERY, BIN = 8, 100, 20
 
 
 def stack_config(stack: str) -> HybridConfig:
-    """The tiny preset with this stack; the MLP's width brings the parameters next to the hybrid's."""
+    """The tiny preset with this stack; the MLP's width makes up for the mixers' sizes. ValueError if it is unknown."""
     if stack not in STACKS:
         raise ValueError(f"stack: expected one of {list(STACKS)}, got {stack!r}")
     base = replace(preset("tiny"), vocab_size=ByteTokenizer.vocab_size)
@@ -60,14 +60,13 @@ def manual_data(seed: int) -> tuple[PackedText, list[Batch]]:
     """(text to train on, batches of documents that training doesn't see: the same for every seed)."""
     documents, unseen = hold_out(read_documents("manual"))
     exam = PackedText(unseen, length=LENGTH, batch_size=4)
-    return PackedText(documents, length=LENGTH, batch_size=BATCH, seed=seed), [
-        exam.batch(n) for n in range(EXAM_BATCHES)
-    ]
+    data = PackedText(documents, length=LENGTH, batch_size=BATCH, seed=seed)
+    return data, [exam.batch(n) for n in range(EXAM_BATCHES)]
 
 
 @torch.no_grad()
 def exam_by_position(model: HybridLM, exam: list[Batch], bins: int = 8) -> tuple[float, list[float]]:
-    """Nats per byte of unseen text: over all, and by the place of the byte in its piece."""
+    """Nats per byte of unseen text: over all, and by the position of the byte in its piece, in `bins` equal parts."""
     nats, known = [], []
     for batch in exam:
         logits = model(batch.ids, cu_seqlens=batch.cu_seqlens)[0]
@@ -101,7 +100,8 @@ def half_lives(model: HybridLM, exam: list[Batch]) -> list[list[float]]:
 def train_stack(stack: str, seed: int, steps: int, bar: tqdm | None = None) -> tuple[HybridLM, dict]:
     """One model and the record of its training (see the module's docstring)."""
     torch.manual_seed(seed)
-    model, (data, exam) = HybridLM(stack_config(stack)), manual_data(seed)
+    model = HybridLM(stack_config(stack))
+    data, exam = manual_data(seed)
     optimizer = build_optimizer(model, PEAK, 0.1)
     losses, held_out, lives = [], [], []
     for step in range(steps + 1):
@@ -129,17 +129,22 @@ def load_hybrid(folder: Path = STORED) -> HybridLM:
     return model.requires_grad_(False).eval()
 
 
+def final_losses(record: dict, stack: str) -> list[float]:
+    """Held-out nats per byte at the end, one per seed."""
+    return [run["held_out"][-1][1] for run in record["runs"][stack]]
+
+
 def table_of_losses(record: dict) -> str:
     """Final held-out nats per byte, mean and standard deviation over seeds, as Markdown."""
     lines = ["| stack | parameters | held-out nats per byte |", "|---|---|---|"]
-    for stack, runs in record["runs"].items():
-        x = torch.tensor([run["held_out"][-1][1] for run in runs], dtype=torch.float64)
+    for stack in record["runs"]:
+        x = torch.tensor(final_losses(record, stack), dtype=torch.float64)
         lines.append(f"| {stack} | {record['parameters'][stack]:,} | {x.mean():.3f} ± {x.std(correction=0):.3f} |")
     return "\n".join(lines)
 
 
 def stored_losses(chosen: argparse.Namespace) -> dict | None:
-    """The stored record cut to the seeds asked for; None if it doesn't hold them, or they are to be run anyway."""
+    """The stored record, cut to the seeds asked for; None if it doesn't hold them, or new runs were asked for."""
     record = load_record("hybrid") if wants_stored(chosen) else None
     if record is None or chosen.steps != record["steps"] or chosen.seeds > record["seeds"]:
         return None
@@ -178,5 +183,7 @@ def main(argv: list[str]) -> int:
         record = run_stacks(chosen.seeds, chosen.steps, chosen.weights)
         if file is not None:
             write_record(file, record)
-    print_results(chosen, "hybrid", table_of_losses(record), record, stored=stored)
+    metrics = {stack: {"held_out": final_losses(record, stack)} for stack in STACKS}
+    line = {"experiment": "hybrid", "seeds": chosen.seeds, "metrics": metrics}
+    print_results(chosen, "hybrid", table_of_losses(record), line, stored=stored)
     return 0

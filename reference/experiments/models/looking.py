@@ -1,4 +1,4 @@
-"""What a model does inside: attention weights, lengths of values, the residual stream after each layer."""
+"""What happens inside a model: attention weights, lengths of values, the residual stream after each layer."""
 
 from typing import NamedTuple
 

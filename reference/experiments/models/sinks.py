@@ -1,4 +1,4 @@
-"""`python -m reference experiment sinks`: small models with and without what cures an attention sink.
+"""`python -m reference experiment sinks`: small models with attention sinks, and with what prevents them.
 
 Variants of one model: softmax; gated (a sigmoid gate on the attention output, elementwise, as Qwen3-Next); headwise
 (one gate per head); sink_logit (a learned logit per head in the normalizer, as gpt-oss); off_by_one (the
@@ -8,10 +8,10 @@ layer, one head) and text (bytes of the Python manual, four layers of four heads
 Per variant, one entry per seed:
   first_token_share   weight on the first token: mean over heads and over the queries from the 9th on that have
                       nothing to look up (in text: all queries from the 9th on)
-  top_head_share      the same for the head that has most
+  top_head_share      the same for the head with the largest share
   asking_share        first_token_share of queries that must look back
   value_ratio         length of the first token's value over that of the others
-  max_activation      largest number in the residual stream; first_peak: the share of texts in which it stands
+  max_activation      largest number in the residual stream; first_peak: the share of texts in which it is
                       at the first token; peak_ratio: max_activation over the median size
   loss, excess        nats per token of unseen text, and how much of it is avoidable
   spikes              steps at a learning rate of 0.05 whose loss is 0.5 above the lowest before
@@ -19,18 +19,13 @@ Per variant, one entry per seed:
 
 import argparse
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from reference.book.corpus import manual_text
 from reference.experiments.command_line import (
     check_places,
     experiment_parser,
@@ -41,93 +36,24 @@ from reference.experiments.command_line import (
     where_kept,
 )
 from reference.experiments.models.looking import look_inside
+from reference.experiments.models.sink_variants import TASKS, VARIANTS, Setting, build
 from reference.experiments.records import load_record, write_record
 from reference.files import STORED, write_bytes
-from reference.model.config import HybridConfig, pattern
 from reference.model.hybrid import HybridLM
 from reference.options import at_least, positive
-from reference.tasks import BEGIN, BigramBackcopy, Texts
 
-VARIANTS = {
-    "softmax": {},
-    "gated": {"attention_gate": "elementwise"},
-    "headwise": {"attention_gate": "headwise"},
-    "sink_logit": {"attention_sinks": True},
-    "off_by_one": {"attention_sinks": True},
-    "linear": {"layer_types": "linear_attention"},
-}
 WARM_UP_STEPS, FIRST_QUERY = 100, 8
 FAST_LR, FAST_STEPS, SPIKE = 0.05, 200, 0.5
-
-
-class Setting(NamedTuple):
-    """One task and the model that learns it."""
-
-    config: HybridConfig
-    draw: Callable[[int, torch.Generator], Texts]  # (batch_size, rng): training texts
-    draw_exam: Callable[[int, torch.Generator], Texts]  # the same from text that training never sees
-    best_loss: Callable[[Texts], Tensor] | None
-    batch_size: int
-    steps: int
-    lr: float
-
-
-def backcopy(steps: int = 1200) -> Setting:
-    """One layer, one head of 64 channels, texts of 64 tokens."""
-    task = BigramBackcopy()
-    sizes = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 128, "head_dim": 64}
-    linear = {"linear_num_key_heads": 1, "linear_num_value_heads": 1}
-    linear |= {"linear_key_head_dim": 64, "linear_value_head_dim": 64}
-    heads = {"num_attention_heads": 1, "num_key_value_heads": 1, "qk_norm": None}
-    config = HybridConfig(layer_types=("full_attention",), **sizes, **heads, **linear)
-
-    def draw(B: int, rng: torch.Generator) -> Texts:
-        return task.draw(B, 64, rng)
-
-    return Setting(config, draw, draw, task.best_loss, 32, steps, 1e-2)
-
-
-def text(steps: int = 700) -> Setting:
-    """Four layers of four heads, bytes of the Python manual in pieces of 128, each behind a begin token."""
-    corpus = torch.tensor(list(manual_text().encode("ascii", "replace")))
-    sizes = {"vocab_size": 128, "hidden_size": 128, "intermediate_size": 384, "head_dim": 32}
-    linear = {"linear_num_key_heads": 4, "linear_num_value_heads": 4}
-    linear |= {"linear_key_head_dim": 32, "linear_value_head_dim": 32}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "qk_norm": None}
-    config = HybridConfig(layer_types=pattern(0, 1, 4), **sizes, **heads, **linear)
-
-    def draw_from(part: Tensor) -> Callable[[int, torch.Generator], Texts]:
-        def draw(B: int, rng: torch.Generator) -> Texts:
-            at = torch.randint(len(part) - 127, (B, 1), generator=rng) + torch.arange(127)
-            ids = F.pad(part[at], (1, 0), value=BEGIN)
-            return Texts(ids, torch.zeros_like(ids, dtype=torch.bool))
-
-        return draw
-
-    cut = len(corpus) * 9 // 10
-    return Setting(config, draw_from(corpus[:cut]), draw_from(corpus[cut:]), None, 8, steps, 3e-3)
-
-
-TASKS = {"backcopy": backcopy, "text": text}
-
-
-def build(setting: Setting, variant: str, seed: int) -> HybridLM:
-    """The untrained model of a variant; the seed sets its weights."""
-    changes = dict(VARIANTS[variant])
-    if "layer_types" in changes:
-        changes["layer_types"] = (changes["layer_types"],) * setting.config.num_hidden_layers
-    torch.manual_seed(seed)
-    model = HybridLM(replace(setting.config, **changes))
-    if variant == "off_by_one":
-        for layer in model.layers:
-            layer.mixer.sinks.requires_grad_(False)  # e^0 = 1 in every denominator
-    return model
 
 
 def train_variant(
     model: HybridLM, setting: Setting, seed: int, *, lr: float, steps: int, bar: tqdm, look_every: int | None = None
 ) -> tuple[list[float], list[dict]]:
-    """AdamW with a linear warm-up. Returns the loss of every step and, every look_every steps, measure_inside()."""
+    """Train with AdamW and a linear warm-up. Returns the losses of all steps, and measure_inside() with its "step".
+
+    seed        of the texts
+    look_every  steps between two measure_inside(); None: none
+    """
     rng = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
     losses, looks = [], []
@@ -196,7 +122,12 @@ def run_variants(
     lr: float | None = None,
     weights: Path | None = None,
 ) -> dict:
-    """Train everything: metrics per variant (lists over seeds), and how the first seed's model got there."""
+    """Train everything. The record: metrics per variant, lists over seeds, and the history of the models of seed 0.
+
+    steps, lr  None: the task's
+    fast       also train at FAST_LR, to count spikes
+    weights    the folder for the models of seed 0; None: they are not stored
+    """
     setting = TASKS[task]() if steps is None else TASKS[task](steps)
     setting = setting if lr is None else setting._replace(lr=lr)
     metrics: dict[str, dict[str, list[float]]] = {variant: {} for variant in variants}
@@ -250,7 +181,7 @@ def table(record: dict) -> str:
 
 
 def stored_sinks(chosen: argparse.Namespace) -> dict | None:
-    """The stored record cut to what was asked for; None if it doesn't hold that, or it is to be run anyway."""
+    """The stored record, cut to what was asked for; None if it doesn't hold that, or new runs were asked for."""
     record = load_record(f"sinks_{chosen.task}") if wants_stored(chosen) else None
     if record is None or not set(chosen.variants) <= set(record["metrics"]) or chosen.seeds > record["seeds"]:
         return None
@@ -262,9 +193,17 @@ def stored_sinks(chosen: argparse.Namespace) -> dict | None:
 
 def main(argv: list[str]) -> int:
     """`python -m reference experiment sinks`."""
-    parser = experiment_parser("sinks", __doc__, weights="the models of seed 0")
-    parser.add_argument("--task", choices=list(TASKS), default="backcopy")
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
+    parser = experiment_parser("sinks", __doc__, weights="the models of seed 0", record="sinks_<task>")
+    parser.add_argument("--task", choices=list(TASKS), default="backcopy", help="default backcopy")
+    names = list(VARIANTS)
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        choices=names,
+        default=names,
+        metavar="NAME",
+        help=f"of {', '.join(names)} (default: all)",
+    )
     parser.add_argument("--steps", type=at_least(1), metavar="N", help="training steps (default 1200, text 700)")
     parser.add_argument("--lr", type=positive, help="learning rate (default 0.01, text 0.003)")
     chosen = read_options(parser, "sinks", argv)

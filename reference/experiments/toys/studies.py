@@ -1,6 +1,6 @@
 """Which mixer learns which task: the studies behind chapter 10. Each is a task, the models compared, and a recipe.
 
-What each asks, and how long it takes, stands in reference/experiments/catalogue.py under the same name.
+reference/experiments/catalogue.py says under the same name what each asks and how long it takes.
 """
 
 from collections.abc import Callable

@@ -29,7 +29,7 @@ def one_of(values: Sequence[int], rng: torch.Generator) -> int:
 
 
 def _named(task: object, name: str, trained: Sequence[int], tests: dict[str, int], **fixed: int) -> Task:
-    """A task of one knob. tests: label -> value."""
+    """A task with one difficulty, `name`: its values in training; tests: label -> value; fixed: other arguments."""
     return Task(
         task.vocab_size,
         task.draw,
@@ -96,7 +96,7 @@ def two_tasks() -> Task:
 
 
 def recall_by_parity() -> Task:
-    """Training grows: one or two bits at first, then more of them with the parity asked for aloud, then less often."""
+    """Difficulty grows: one or two bits first, then more; the parity is also asked after each bit, less and less."""
     task = RecallByParity()
     sizes = ((8, 2), (8, 16), (16, 16), (32, 32), (32, 64))
     tests = {f"{n} pairs, {x} bits": {"pairs": n, "length": x, "questions": 8} for n, x in sizes}
@@ -112,7 +112,7 @@ def recall_by_parity() -> Task:
 
 
 def multi_hop() -> Task:
-    """Eight chains of three links each, all of them in the text whatever is asked; hops grow in the first third."""
+    """Eight chains of three links each, all in the text however many hops are asked; hops grow in the first third."""
     task = MultiHop(n_names=64, max_hops=HOPS)
     fixed = {"links": HOPS, "chains": 8}
     tests = {f"{n} hops": {"hops": n, "questions": 8} | fixed for n in range(1, HOPS + 1)}

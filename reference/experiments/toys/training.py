@@ -30,7 +30,10 @@ class Recipe(NamedTuple):
     steps       updates of the weights, by members.AdamWs
     batch_size  texts of one step
     lrs         learning rates; each model is trained at all of them
-    d_model, n_heads, key_dim, value_dim   sizes of a toy model, dims per head
+    d_model     width of a model
+    n_heads     of each mixer
+    key_dim     channels of one head's q and k; a stack may have its own
+    value_dim   channels of one head's v
     """
 
     steps: int

@@ -1,6 +1,6 @@
 """`python -m reference experiment capacity`: how many pairs a matrix holds, by the rule that wrote them. No training.
 
-A draw: random unit keys [Dk], each with its own value out of a codebook of random unit vectors [Dv]. Each rule writes
+A draw: random unit keys [Dk], each with its own value from a codebook of random unit vectors [Dv]. Each rule writes
 the pairs once, one after the other, through the operators of reference.ops in float64, and every pair is read back:
   accuracy  share of pairs whose value is the codebook's nearest to what was read (chance: 1 / codebook)
   error     mean squared error of the read, in units of |v|^2 = 1: an empty memory has 1
@@ -8,9 +8,9 @@ Three questions, by model:
   unique      error and accuracy against the number of pairs, by Dk; pairs_at_90: where accuracy falls through 0.9
   correlated  against the mean cosine between two keys, at 8 pairs and at Dk pairs
   overwrite   each key rewritten R times with new values, in random order; stale: share of reads that answer with an
-              older value of that very key
-`best` is no rule but the matrix of least squared error for the last values (pseudo-inverse), `ridge` the same with a
-penalty of 0.1 |S|^2; both see all pairs at once. `delta_8_passes` goes through the pairs eight times.
+              older value of the same key
+`best` is not a rule: it is the matrix of least squared error for the last values (pseudo-inverse), and `ridge` the same
+with a penalty of 0.1 |S|^2; both see all pairs at once. `delta_8_passes` goes through the pairs eight times.
 `theory` holds the expected errors: see expected_error.
 """
 
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from reference.experiments.untrained.run import Untrained, markdown_table, run_untrained
 from reference.ops import chunk_delta_rule, chunk_lightning_attention, chunk_linear_attention
 
-# how a rule writes: log decay, or beta and passes
+# How a rule writes: g, the log of a decay; beta, the strength of a delta rule; passes, how often it writes all pairs.
 RULES = {
     "hebb": {},
     "lightning_99_percent": {"g": math.log(0.99)},
@@ -39,7 +39,7 @@ WRITERS = (*RULES, *FITS)
 
 
 def write_pairs(rule: str, k: Tensor, v: Tensor, S: Tensor | None = None) -> Tensor:
-    """k [B, P, Dk], v [B, P, Dv] -> S [B, Dk, Dv]; on top of S if there is one."""
+    """Write pairs by a rule of RULES: k [B, P, Dk], v [B, P, Dv] -> S [B, Dk, Dv]; S: the state to begin with."""
     how = RULES[rule]
     for _ in range(how.get("passes", 1)):
         S = _write_once(how, k[:, :, None], v[:, :, None], None if S is None else S[:, None])
@@ -73,7 +73,14 @@ class Score(NamedTuple):
 
 
 def score_reads(S: Tensor, k: Tensor, codebook: Tensor, truth: Tensor, older: Tensor | None = None) -> Score:
-    """Read all pairs. S [B, Dk, Dv], k [B, P, Dk], codebook [B, N, Dv], truth [B, P] its rows, older [B, P, R - 1]."""
+    """Read all pairs.
+
+    S         [B, Dk, Dv]
+    k         [B, P, Dk]
+    codebook  [B, N, Dv]
+    truth     [B, P], the row of the codebook that is each pair's last value
+    older     [B, P, R - 1], the rows of its older values; None: no pair has any
+    """
     o = k @ S
     v = codebook.gather(1, truth[..., None].expand(-1, -1, codebook.shape[-1]))
     answer = (o @ codebook.mT).argmax(-1)
@@ -89,7 +96,7 @@ def unit_rows(*shape: int, rng: torch.Generator) -> Tensor:
 
 
 def correlated_keys(draws: int, pairs: int, Dk: int, cosine: float, rng: torch.Generator) -> Tensor:
-    """Unit keys [draws, pairs, Dk] with an expected cosine of `cosine` between any two: a common part and an own."""
+    """Unit keys [draws, pairs, Dk] with an expected cosine of `cosine` between any two: all share one component."""
     common = unit_rows(draws, 1, Dk, rng=rng)
     own = unit_rows(draws, pairs, Dk, rng=rng)
     own = own - (own * common).sum(-1, keepdim=True) * common
@@ -121,7 +128,7 @@ def expected_error(pairs: int, Dk: int, beta: float | None) -> float:
 
 
 def pairs_at(pairs: list[int], accuracy: list[float], level: float = 0.9) -> float:
-    """Where a falling curve crosses `level`, on straight lines between its points; the last point if it never does."""
+    """Where a falling curve crosses `level`, on straight lines between its points; the last point if it doesn't."""
     for n in range(1, len(pairs)):
         if accuracy[n] < level <= accuracy[n - 1]:
             share = (accuracy[n - 1] - level) / (accuracy[n - 1] - accuracy[n])
@@ -130,7 +137,7 @@ def pairs_at(pairs: list[int], accuracy: list[float], level: float = 0.9) -> flo
 
 
 def unique_keys(Dk: int, settings: dict, rng: torch.Generator) -> dict[str, dict]:
-    """model -> {"pairs", "accuracy", "error", "pairs_at_90"}: the same draws, cut off after more and more pairs."""
+    """model -> {"pairs", "accuracy", "error", "pairs_at_90"}: the first pairs of the same draws, more and more."""
     draws, pairs = settings["draws"], [round(x * Dk) for x in settings["fill"]]
     k, codebook = unit_rows(draws, pairs[-1], Dk, rng=rng), _codebook(settings, rng)
     truth = _choose(draws, pairs[-1], settings["codebook"], rng)

@@ -1,13 +1,14 @@
 """`python -m reference experiment constructions`: what a delta rule with beta = 2 computes, built by hand.
 
-With |k| = 1 a write of v = 0 is S <- (I - beta k k^T) S. At beta = 2 that is a reflection: nothing is lost. So
+With |k| = 1 a write of v = 0 is S <- (I - beta k k^T) S. At beta = 2 this is a reflection, which loses nothing:
   parity      one number, k = 1: each 1 of the text turns its sign, S = (-1)^count
   S3, S5      k = (e_i - e_j) / sqrt 2 swaps the rows i and j of S: a permutation of n things is tracked exactly
-The state begins with n ordinary writes (k = v = e_i, beta = 1), so that no first state has to be given. `swaps` are one
+The state begins with n ordinary writes (k = v = e_i, beta = 1), so that no initial state is needed. `swaps` are one
 swap per token; `any` draws a whole permutation per token, which takes n - 1 writes.
-Every token asks for one row (q = e_r, r in turns) and the answer is the largest entry: where r has come from.
+Every token reads one row (q = e_r, for r = 0, 1, ..., n - 1 and again), and the answer is the row's largest entry.
   operators   beta = 2 through the book's operators: wrong answers, and drift, the largest |o - what it should be|
-  betas       at other strengths, in float64: accuracy by window of tokens, first_wrong (all tokens, if none is)
+  betas       at other strengths, in float64: accuracy by window of tokens, first_wrong: tokens before the
+              first wrong answer
   decays      beta = 2 with a decay before every write: first_wrong
   stored      the state rounded to a format after every write: at beta = 2, the same with keys in bfloat16, and at 1.9
 """
@@ -31,8 +32,13 @@ BETA_CASES = ("beta_2", "beta_2_keys_bfloat16", "beta_1_9")  # of a stored state
 
 
 class Tracking(NamedTuple):
-    """q, k, v [B, T, 1, n]; beta [B, T, 1]; asked [T] the last write of each token; answer [B, T]: the row r of S is
-    e_answer. For parity (n = 1) answer is 1 or -1, what S should be."""
+    """Writes that track permutations, and the right answers.
+
+    q, k, v  [B, T, 1, n]
+    beta     [B, T, 1]
+    asked    [T]: the last write of each token
+    answer   [B, T]: row r of S should be e_answer; for parity (n = 1) S should be the answer, 1 or -1
+    """
 
     q: Tensor
     k: Tensor
@@ -45,8 +51,15 @@ class Tracking(NamedTuple):
 def draw_tracking(
     task: str, tokens: int, streams: int, rng: torch.Generator, *, beta: float = 2.0, integer_keys: bool = False
 ) -> Tracking:
-    """Random bits, or random swaps, behind the writes that make S = I. float32. beta is that of unit keys;
-    integer_keys: k = e_i - e_j and beta / 2 instead, the same reflection without a square root. Raises ValueError."""
+    """Random bits or swaps, after the writes that make S = I; float32.
+
+    task          of GROUPS
+    tokens        of each text; a token takes one write or several
+    streams       texts
+    beta          of unit keys
+    integer_keys  k = e_i - e_j and beta / 2 instead, the same reflection without a square root
+    ValueError if the task is unknown.
+    """
     if task not in GROUPS:
         raise ValueError(f"task: expected one of {list(GROUPS)}, got {task!r}")
     n, writes = GROUPS[task]
@@ -137,7 +150,7 @@ def with_decay(task: str, settings: dict, rng: torch.Generator) -> dict[str, dic
 def stored_in(task: str, settings: dict, rng: torch.Generator) -> dict[str, dict]:
     """The state rounded after every write: {case: {format: {"accuracy" by window, "first_wrong", "drift"}}}."""
     track = draw_tracking(task, settings["tokens"], settings["streams"], rng)
-    forms = [form for form in FORMATS if form != "bfloat16_twice"]  # without a decay, twice is once
+    forms = [form for form in FORMATS if form != "bfloat16_twice"]  # the same as bfloat16 where nothing decays
     streams, T, _, n = track.k.shape
     weaker = torch.where(track.beta == 2, 1.9, track.beta)
     k = torch.stack([track.k, track.k.bfloat16().float(), track.k])[:, None].expand(-1, len(forms), *track.k.shape)

@@ -1,17 +1,17 @@
 """`python -m reference experiment precision`: a state kept in 16 or 8 bits after every token, for 100,000 tokens.
 
 Every rule writes the same keys and values, token by token, with float32 arithmetic; after each token its state is
-rounded to a format. Beside it stands the same rule in float64 that rounds nothing, and a softmax cache whose keys and
-values are rounded once, when they are written. For each kind of data and format, at each of `positions`:
+rounded to a format. It is compared with the same rule in float64, which rounds nothing, and with a softmax cache whose
+keys and values are rounded once, when they are written. For each kind of data and format, at each of `positions`:
   state   |S - S64| / |S64|, as root mean square over heads: the error of a read with a random query
   read    |o - o64| / |o64| over reads with the keys of the last 32 written tokens
-  miss    |o - v|^2 / |v|^2 over the same reads, v what was last written under the key: what the rule itself misses is
-          under the format "float64"
+  miss    |o - v|^2 / |v|^2 over the same reads, with v the last value written under the key; the format "float64" has
+          what the rule misses without rounding
 Data: `fresh` unit keys, `drifting` ones (k_t = 0.9 k_{t-1} + noise, to unit length), eight keys `rewritten` again and
-again in random order, and `seldom`: one token in 16 writes, the others have beta = 0 and v = 0 and only fade. Values
-are normal, beta is uniform in (0, 1) under a delta rule and 1 under an additive one.
-`fading` holds what a decay alone does to a stored state of normal entries: the share of entries that one step
-changes, and the norm after 1,000 steps over that of the first state, for each format, beside the true one.
+again in random order, and `seldom`: one token in 16 writes; the others have beta = 0 and v = 0, and the state decays.
+Values are normal, beta is uniform in (0, 1) under a delta rule and 1 under an additive one.
+`fading` holds what only a decay does to a stored state of normal entries, for each format: the share of entries that
+one step changes, and the norm after 1,000 steps over that of the first state.
 """
 
 import math
@@ -36,8 +36,14 @@ BLOCK_TOKENS = 500  # tokens whose inputs are laid out at a time
 
 
 class KeyStream(NamedTuple):
-    """k [T, H, D] of unit length; v [T, H, D]; beta [T, H]; writes [T]: tokens that write; key [T, H]: the number of
-    the key, equal where a key comes again."""
+    """What is written, token by token.
+
+    k       [T, H, D], of unit length
+    v       [T, H, D]
+    beta    [T, H]
+    writes  [T]: whether a token writes
+    key     [T, H]: the number of the key, equal where a key is repeated
+    """
 
     k: Tensor
     v: Tensor
@@ -167,7 +173,7 @@ def cache_errors(stream: KeyStream, positions: list[int]) -> dict[str, dict[str,
 
 @torch.no_grad()
 def fading(decay: float, form: str, rng: torch.Generator, *, steps: int = 1000, D: int = 32) -> dict[str, float]:
-    """Nothing but decay: the share of entries that one step changes, and |S_steps| / |S_0|."""
+    """A decay without writes: "changed", the share of entries that one step changes, and "left", |S_steps| / |S_0|."""
     S = store_(torch.randn(D, D, generator=rng), form, rng)
     before, first = S.clone(), S.norm()
     for step in range(steps):
@@ -203,9 +209,9 @@ def measure_precision(seed: int, settings: dict, bar: tqdm) -> dict:
             bar.update()
         for model, by_form in cache_errors(stream, positions).items():
             found.setdefault(model, {})[kind] = by_form
-    once = [form for form in forms if form != "bfloat16_twice"]  # with nothing to write, twice is once
-    alone = {name: {form: fading(x, form, rng, D=D) for form in once} for name, x in DECAYS.items()}
-    return found | {"fading": alone}
+    once = [form for form in forms if form != "bfloat16_twice"]  # the same as bfloat16 where nothing is written
+    only_decay = {name: {form: fading(x, form, rng, D=D) for form in once} for name, x in DECAYS.items()}
+    return found | {"fading": only_decay}
 
 
 def precision_table(record: dict) -> str:
@@ -220,7 +226,7 @@ def precision_table(record: dict) -> str:
         parts.append(f"{kind}: error of reads after {at} tokens\n\n{markdown_table(['rule', *FORMATS], rows)}")
     rows = [[x, *(y["changed"]["mean"] for y in by.values())] for x, by in record["summary"]["fading"].items()]
     head = ["decay", *record["summary"]["fading"]["nines_1"]]
-    parts.append(f"decay alone: share of entries that one step changes\n\n{markdown_table(head, rows)}")
+    parts.append(f"only a decay: share of entries that one step changes\n\n{markdown_table(head, rows)}")
     return "\n\n".join(parts)
 
 

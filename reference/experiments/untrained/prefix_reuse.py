@@ -1,10 +1,10 @@
 """`python -m reference experiment prefix_reuse`: branching conversations from cached prefixes, counted.
 
-A softmax layer's cache can be cut at any token. A recurrent state can't, so a hybrid goes on only from where somebody
-kept the state. A trace of conversations (requests.py, beside this file) runs through a store with a memory budget,
-least recently used out first, and for each request the tokens that have to be computed again are counted. Keys and
-values are held once for all prompts that share them, a state is `state_bytes` (reference.model.costs, bfloat16, states
-in float32). Where snapshots are taken, in prompts and in answers alike:
+A softmax layer's cache can be cut at any token. A recurrent state can't, so a hybrid resumes only where a snapshot of
+its states was taken. A trace of conversations (requests.py) runs through a store with a memory budget that evicts the
+least recently used (prefix_store.py), and the tokens that each request has to compute are counted. Keys and values are
+held once for all prompts that share them; sizes are those of reference.model.costs, in bfloat16, states in float32.
+Where snapshots are taken, in prompts and in answers alike:
   grid_N         after every N tokens
   ends           before the last token of each prompt (it is read again, for its logits) and of each answer
   ends_branches  the same, and where a prompt is seen to leave what was seen before
@@ -13,8 +13,9 @@ in float32). Where snapshots are taken, in prompts and in answers alike:
   cut_anywhere   all-softmax models: no states; `_all_softmax` is the same model with a softmax layer in each place
 Two traces: `chat`, prompts of some thousand tokens, and `long`, where every conversation begins with a document of some
 ten thousand. By model, trace and policy, one entry per budget: `recomputed`, the share of all prompts' tokens that was
-computed; `GiB` and `snapshots` held at most. `trace` says what no store can spare (`new`, the share of tokens never
-seen before), and `check` runs a short trace through PrefixCache and a small HybridLM, counted beside real.
+computed; `GiB` and `snapshots`, the most that were held. `trace` describes the traces; its `new` is the share of tokens
+never seen before, which every store has to compute. `check` runs a short trace through PrefixCache and a small
+HybridLM, and compares the tokens counted with those that the model read.
 """
 
 import numpy as np
@@ -40,7 +41,7 @@ TRACES = {
 
 
 def new_tokens(trace: Trace) -> int:
-    """Tokens of prompts that were in no earlier prompt or answer: what even an endless store has to compute."""
+    """Tokens of prompts that were in no earlier prompt or answer: even a store without a limit has to compute them."""
     seen, found = set(), 0
     for request in trace.requests:
         path = trace.path(request.prompt)
@@ -77,8 +78,14 @@ SMALL_TALK = TalkHabits(2, (20, 40), (6, 0.6), (30, 0.5), 0.2, (8, 0.6), 4, 0.15
 
 @torch.no_grad()
 def check_on_a_model(requests: int, every: int, budget: int, rng: np.random.Generator) -> dict[str, int]:
-    """A short trace as real ids through PrefixCache; tokens are counted where the model reads them."""
-    trace, model = draw_trace(requests, SMALL_TALK, rng), HybridLM(preset("tiny")).eval()
+    """A short trace as real ids through PrefixCache: tokens counted by a Store beside those that the model reads.
+
+    requests       of the trace
+    every, budget  tokens between snapshots, and bytes, of both
+    "requests_that_differ" counts those whose tokens or held bytes aren't the same in both.
+    """
+    trace = draw_trace(requests, SMALL_TALK, rng)
+    model = HybridLM(preset("tiny")).eval()
     policy = Policy(every, before_last=0, answers=False, whole=True)
     store = Store(trace, policy, *model_bytes(model.config, 4), budget)
     ids = [torch.from_numpy(rng.integers(model.config.vocab_size, size=n)) for n in trace.tokens]

@@ -18,7 +18,7 @@ class Policy(NamedTuple):
     """Where snapshots are taken.
 
     every        tokens between snapshots; 0: none of these
-    before_last  one so many tokens before a prompt's end (and, with answers, before an answer's last token); None: none
+    before_last  one this many tokens before a prompt's end, and with `answers` before an answer's last token; None: no
     answers      in answers, too
     branches     also where a prompt is seen to leave what was seen before
     whole        each snapshot holds keys and values of its own; else prompts share those of common tokens

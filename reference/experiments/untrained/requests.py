@@ -21,8 +21,8 @@ class TalkHabits(NamedTuple):
     answer: tuple[float, float] = (300, 0.8)
     turns: float = 6  # mean number of requests of a conversation, at least 1, geometric
     regenerate: float = 0.1  # of requests: the last prompt again
-    edit: float = 0.1  # of requests: a message of the past is changed from somewhere in it on; the rest is given up
-    open_at_once: int = 20  # conversations; each request comes from a random one
+    edit: float = 0.1  # of requests: a past message is changed from a random token on, what followed is dropped
+    open_at_once: int = 20  # conversations; each request is of a random one
 
 
 class Request(NamedTuple):

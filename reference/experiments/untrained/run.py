@@ -120,7 +120,7 @@ def summary_over_seeds(found: object) -> object:
 
 
 def rounded(x: object, digits: int = 4) -> object:
-    """Every float in nested dicts and lists, to so many significant digits."""
+    """Nested dicts and lists with every float rounded to `digits` significant digits."""
     if isinstance(x, dict):
         return {key: rounded(y, digits) for key, y in x.items()}
     if isinstance(x, list | tuple):
