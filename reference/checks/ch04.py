@@ -150,8 +150,8 @@ def museum(answer: tuple) -> str:
 
 @exercise("4.5", "The best chunk")
 def best_chunk(answer: Callable) -> str:
-    def time(C, Dk, Dv, F, B):
-        return (3 * Dk * Dv + 2 * C * (Dk + Dv) + C**2 / 2) / F + 8 * Dk * Dv / (B * C)
+    def time(C, Dk, Dv, F, rate):
+        return (3 * Dk * Dv + 2 * C * (Dk + Dv) + C**2 / 2) / F + 8 * Dk * Dv / (rate * C)
 
     powers = [2**n for n in range(10)]
     for machine in ((128, 128, 50e9, 10e9), (128, 128, 400e9, 10e9), (64, 256, 50e9, 40e9)):
@@ -165,7 +165,7 @@ def best_chunk(answer: Callable) -> str:
             raise Wrong("512 minimizes the moving of the state alone. Add the multiplications, which grow with C.")
         if got not in powers:
             raise Wrong(f"{got:g} isn't one of the sizes 1, 2, 4, ..., 512.")
-        raise Wrong(f"For Dk, Dv, F, B = {machine} the best is not {got:g}: (4.16) gives less time for {want}.")
+        raise Wrong(f"For Dk, Dv, F, rate = {machine} the best is not {got:g}: (4.16) gives less time for {want}.")
     return "Faster arithmetic asks for larger chunks, faster memory for smaller ones."
 
 

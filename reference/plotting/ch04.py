@@ -1,11 +1,13 @@
-"""Drawings of chapter 04: what a chunk computes of the T x T matrices, and the halves of a chunk."""
+"""Drawings of chapter 04: what a chunk computes of the T x T matrices, the halves of a chunk, errors and memory."""
+
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from reference.plotting._style import COLORS
 from reference.plotting.ch02 import number_image
@@ -69,6 +71,58 @@ def draw_halves(C: int) -> Figure:
     ax.set_yticklabels(range(1, C + 1))
     ax.set(xlabel="written at s", ylabel="read at r")
     ax.grid(False)
+    return fig
+
+
+def draw_strong_gates(errors: NDArray) -> Figure:
+    """Error of the outputs against one strong gate, with plain and with safe pair decays: [2, seeds, 8 gates]."""
+    fig, ax = plt.subplots()
+    looks = (("difference of float32 sums", "s--", "decay"), ("floor, then float64: 3e-7 or less", "o-", "gated_delta"))
+    for error, (name, style, color) in zip(errors, looks, strict=True):
+        ax.plot(range(8), error.mean(0).clip(3e-7), style, color=COLORS[color], label=name)  # below: rounding
+    ax.text(7, 3e-2, "NaN", ha="center", color=COLORS["highlight"], weight="bold")
+    names = ["-1", "-10", "-100", "$-10^3$", "$-10^4$", "$-10^5$", "$-10^6$", "$-\\infty$"]
+    ax.set(yscale="log", ylim=(1e-8, 1), xticks=range(8), xticklabels=names, ylabel="relative error of the outputs")
+    ax.set_xlabel("log decay of one token of the chunk, the others between -0.05 and 0")
+    ax.legend(loc="upper left")
+    return fig
+
+
+def draw_misread(alphas: Sequence[float], names: Sequence[str], errors: NDArray) -> Figure:
+    """Error of the outputs against what survives one token, for three misread formulas: [seeds, 3, alphas]."""
+    fig, ax = plt.subplots()
+    looks = (("s--", "hebbian"), ("^:", "kda"), ("o-", "delta"))
+    for name, error, (style, color) in zip(names, errors.transpose(1, 0, 2), looks, strict=True):
+        ax.errorbar(alphas, error.mean(0), error.std(0), fmt=style, color=COLORS[color], label=name)
+    ax.set(xlim=(1.0, 0.69), yscale="log", xlabel="what survives one token, $\\alpha = e^g$")
+    ax.set_ylabel("relative error of the outputs")
+    ax.legend(loc="center right", bbox_to_anchor=(1.0, 0.62))
+    return fig
+
+
+def draw_kept(lengths: Sequence[int], loop: ArrayLike, chunks: ArrayLike, inputs: ArrayLike) -> Figure:
+    """MiB that autograd keeps for the backward pass against the tokens, by the loop and by chunks."""
+    fig, ax = plt.subplots()
+    ax.loglog(lengths, loop, "s--", color=COLORS["hebbian"], label="loop, autograd")
+    ax.loglog(lengths, chunks, "o-", color=COLORS["gated_delta"], label="chunks, by hand")
+    ax.loglog(lengths, inputs, "^:", color=COLORS["best"], label="the inputs alone")
+    ax.set(xticks=lengths, xticklabels=lengths, xlabel="tokens (4 heads of 64 x 64)")
+    ax.set_ylabel("kept for the backward pass (MiB)")
+    ax.minorticks_off()
+    ax.legend()
+    return fig
+
+
+def draw_rounding(sizes: Sequence[int], names: Sequence[str], errors: NDArray) -> Figure:
+    """Error of the outputs against the chunk size, one line per number format: [seeds, formats, sizes]."""
+    fig, ax = plt.subplots()
+    looks = (("s--", "hebbian"), ("^:", "kda"), ("o-", "gated_delta"))
+    for name, error, (style, color) in zip(names, errors.transpose(1, 0, 2), looks, strict=True):
+        ax.errorbar(sizes, error.mean(0), error.std(0), fmt=style, color=COLORS[color], label=name)
+    ax.set(xscale="log", yscale="log", xticks=sizes, xticklabels=sizes, xlabel="chunk size C")
+    ax.set_ylabel("relative error of the outputs")
+    ax.minorticks_off()
+    ax.legend(loc="center right")
     return fig
 
 

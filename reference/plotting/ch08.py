@@ -1,4 +1,4 @@
-"""Drawings of chapter 08: chosen entries, the sparse layer, and numbers with their spread."""
+"""Drawings of chapter 08: chosen entries, the sparse layer, what it costs and finds; numbers with their spread."""
 
 from collections.abc import Sequence
 
@@ -28,6 +28,13 @@ ARROWS = (
     ((6.4, 2.1), (6.4, 1.0)),
     ((6.8, 0.5), (7.6, 0.5)),
 )
+TIME_LOOKS = {
+    "dense": ("o-", "softmax"),
+    "masked": ("^:", "best"),
+    "gathered": ("s-", "highlight"),
+    "indexer": ("D--", "hebbian"),
+    "linear": ("v-", "gated_delta"),
+}
 
 
 def spread(values: ArrayLike, digits: int = 2) -> str:
@@ -81,9 +88,75 @@ def doubling_ticks(ax: Axes, x: Sequence[float], xlabel: str, ylabel: str) -> No
     ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 
 
-def mean_lines(ax: Axes, x: Sequence[float], runs: dict[str, NDArray], styles: dict[str, tuple[str, str]]) -> None:
-    """One line per name with its spread over seeds: runs[name] [seeds, len(x)], styles[name] = (format, color)."""
+def _mean_lines(ax: Axes, x: Sequence[float], runs: dict[str, ArrayLike], looks: dict[str, tuple[str, str]]) -> None:
+    """One line per name with its spread over seeds: runs[name] [seeds, len(x)], looks[name] = (format, color)."""
     for name, values in runs.items():
-        style, color = styles[name]
+        style, color = looks[name]
         ax.errorbar(x, np.mean(values, 0), np.std(values, 0), fmt=style, color=COLORS[color], label=name, markersize=5)
     doubling_ticks(ax, x, "", "")
+
+
+def draw_times(lengths: Sequence[int], clock: dict[str, Sequence[float]]) -> Figure:
+    """Microseconds per token against the length of the text; clock[name] holds seconds, one per length."""
+    fig, ax = plt.subplots()
+    for name, times in clock.items():
+        style, color = TIME_LOOKS[name]
+        ax.loglog(lengths, 1e6 * np.array(times) / lengths, style, color=COLORS[color], label=name)
+    doubling_ticks(ax, lengths, "tokens (16 heads of 64; 64 tokens chosen)", "microseconds per token")
+    ax.legend(ncols=2, fontsize=9)
+    return fig
+
+
+def draw_read(sizes: Sequence[int], read: dict[str, ArrayLike]) -> Figure:
+    """Share of the attention weight that k tokens hold: read[name] [seeds, len(sizes)]."""
+    fig, ax = plt.subplots()
+    looks = {"oracle": ("o-", "softmax"), "after warm-up": ("s-", "highlight"), "not trained": ("^:", "best")}
+    _mean_lines(ax, sizes, read, looks)
+    ax.set(ylim=(0, 1.05), xlabel="tokens read, k (of 64 to 256)", ylabel="share of the keys' weight")
+    ax.legend(loc="center", bbox_to_anchor=(0.35, 0.42))
+    return fig
+
+
+def draw_answers(pairs: Sequence[int], found: dict[str, ArrayLike]) -> Figure:
+    """Share of right answers against the pairs in a text: found[name] [seeds, len(pairs)]."""
+    fig, ax = plt.subplots()
+    looks = {"dense": ("o-", "softmax"), "sparse, k = 16": ("s--", "highlight")}
+    looks |= {"linear": ("v-.", "gated_delta"), "sparse, not trained": ("^:", "best")}
+    _mean_lines(ax, pairs, found, looks)
+    ax.set(ylim=(0, 1.08), xlabel="pairs in the text", ylabel="answers right")
+    ax.legend(loc="center left", bbox_to_anchor=(0.0, 0.63))
+    return fig
+
+
+def draw_faults(shares: dict[str, ArrayLike]) -> Figure:
+    """A bar with its number for each indexer, the first one marked; shares[name] [seeds]."""
+    fig, ax = plt.subplots(figsize=(6.4, 2.6))
+    for row, values in enumerate(shares.values()):
+        mean, deviation, y = np.mean(values), np.std(values), len(shares) - 1 - row
+        ax.barh(y, mean, xerr=deviation, color=COLORS["highlight" if row == 0 else "best"], height=0.6)
+        ax.text(mean + deviation + 0.02, y, f"{mean:.2f}", va="center", fontsize=9)
+    rows = range(len(shares) - 1, -1, -1)
+    ax.set(yticks=rows, yticklabels=shares, xlim=(0, 1.15), xlabel="answers right (16 tokens read)")
+    return fig
+
+
+def draw_bill(t: NDArray, counts: NDArray, cache: int, light_bytes: int, state: int) -> Figure:
+    """Work and memory of one layer against the length t.
+
+    counts [len(t), 4]: multiplications per token, dense, indexer, sparse attention, linear; cache and light_bytes:
+    bytes per token of the latents and of the indexer's keys; state: bytes of the linear layer's state.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.3))
+    left.loglog(t, counts[:, 0] / 1e6, "-", color=COLORS["softmax"], label="dense")
+    left.loglog(t, counts[:, 1:3].sum(1) / 1e6, "--", color=COLORS["highlight"], label="sparse")
+    left.loglog(t, counts[:, 1] / 1e6, ":", color=COLORS["hebbian"], label="its indexer")
+    left.loglog(t, counts[:, 3] / 1e6, "-.", color=COLORS["gated_delta"], label="linear")
+    right.loglog(t, cache * t / 2**20, "-", color=COLORS["softmax"])
+    right.loglog(t, (cache + light_bytes) * t / 2**20, "--", color=COLORS["highlight"])
+    right.loglog(t, np.full(len(t), state / 2**20), "-.", color=COLORS["gated_delta"])
+    left.set(ylabel="million multiplications per token", title="work")
+    right.set(ylabel="MiB per layer", title="memory")
+    for ax in (left, right):
+        ax.set(xlabel="tokens so far", xticks=[1e3, 1e4, 1e5, 1e6])
+    left.legend(fontsize=8)
+    return fig

@@ -1,5 +1,6 @@
 """Every chapter keeps the promises that the book makes to its readers."""
 
+import ast
 import json
 import re
 import statistics
@@ -70,6 +71,66 @@ def test_rhythm(chapter):
     assert statistics.median(lengths) <= 7, f"median cell {statistics.median(lengths)} lines"
     assert max(lengths) <= 25, f"longest cell {max(lengths)} lines"
     assert words / figure_count(chapter) <= 450, f"{words} words, {figure_count(chapter)} figures"
+
+
+COLUMNS = 100
+
+
+@pytest.mark.parametrize("chapter", **ids)
+def test_a_line_of_code_has_at_most_100_columns(chapter):
+    """A page shows no more beside its margin, and a reader's eye no more at all; alternative texts are wrapped too."""
+    wide = [
+        f"{chapter.name}, code cell {n}, line {k}: {len(line)} columns: {line}"
+        for n, cell in enumerate(cells(chapter, "code"), 1)
+        for k, line in enumerate(cell.source.splitlines(), 1)
+        if len(line) > COLUMNS
+    ]
+    assert not wide, "\n".join(wide)
+
+
+@pytest.mark.parametrize("chapter", **ids)
+def test_a_statement_does_one_thing(chapter):
+    found = [
+        f"{chapter.name}, code cell {n}, line {line}: {what}"
+        for n, cell in enumerate(cells(chapter, "code"), 1)
+        for line, what in hidden_in(cell.source)
+    ]
+    assert not found, "\n".join(found)
+
+
+def hidden_in(source: str) -> list[tuple[int, str]]:
+    """What a reader overlooks: (line, what it is)."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Tuple):
+            found.append((node.lineno, "two statements in a tuple"))
+        if isinstance(node, ast.Assign):
+            if any(isinstance(x, ast.Attribute) and x.attr == "__class__" for x in node.targets):
+                found.append((node.lineno, "an object gets another class"))
+            if len(node.targets) > 1 and any(isinstance(x, ast.Tuple) for x in node.targets):
+                found.append((node.lineno, "two names for the parts and one for the whole"))
+    names = {node.func.id for node in ast.walk(ast.parse(source)) if is_call(node)}
+    loops = any(isinstance(node, ast.For | ast.While) for node in ast.walk(ast.parse(source)))
+    if len(source.splitlines()) > 20 and loops and {"print", "show_figure"} <= names:
+        found.append((1, "more than 20 lines that sweep, print and draw"))
+    return found
+
+
+def is_call(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "a.fill_(1), b.zero_()",
+        "mixer.__class__ = Without",
+        "a, b = both = f()",
+        "for x in y:\n" + "    print(x)\n" * 20 + "show_figure(fig, 'x')",
+    ],
+)
+def test_what_hides_a_second_thing_is_found(source):
+    assert len(hidden_in(source)) == 1
 
 
 def body(chapter) -> str:
