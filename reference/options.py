@@ -29,6 +29,8 @@ def at_least(least: int, read: Callable[[str], float] = int, most: int = LARGEST
         value = _number(text, read, f">= {least}")
         if not value >= least:
             raise argparse.ArgumentTypeError(f"expected a number >= {least}, got {value}")
+        if not value < math.inf:
+            raise argparse.ArgumentTypeError(f"expected a number >= {least}, got {value}")
         if value > most:
             raise argparse.ArgumentTypeError(f"expected a number from {least} to {most}, got {text[:40]}")
         return value

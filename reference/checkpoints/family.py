@@ -80,6 +80,7 @@ class Family:
       default_layers  (number of layers, their fields) -> layer_types, where config.json leaves them out
       says_layers     whether its config.json has layer_types
       default_theta   rope_theta where it is left out
+      default_rope    rope_parameters where the file has none
       null_theta      whether a rope_theta of null means no positions
       partial_rotary  partial_rotary_factor where it is left out; None: the family has no such field
       read            what no table can say: (given, our fields so far) -> None, changes ours. `given.take(name,
@@ -107,6 +108,7 @@ class Family:
     default_layers: Callable[[int, Given], list[str]] = lambda n, given: ["full_attention"] * n
     says_layers: bool = True
     default_theta: float = 10_000.0
+    default_rope: Mapping[str, object] = field(default_factory=dict)
     null_theta: bool = False
     partial_rotary: float | None = None
     read: Callable[[Given, dict], None] = lambda given, ours: None

@@ -16,7 +16,8 @@ NEUTRAL = set(
     router_aux_loss_coef aux_loss_alpha seq_aux router_jitter_noise pretraining_tp experts_per_token ep_size
     attn_implementation _attn_implementation mamba_ssm_dtype torchscript tokenizer_class max_window_layers
     num_nextn_predict_layers mtp_num_hidden_layers mtp_use_dedicated_embeddings num_mtp_modules mtp_transformer_layers
-    use_mtp linear_a_log_min linear_a_log_max linear_dt_min linear_dt_max linear_dt_init_floor block_size
+    use_mtp is_llama_config transformers.js_config unsloth_fixed unsloth_version temperature top_p top_k do_sample
+    max_length min_length linear_a_log_min linear_a_log_max linear_dt_min linear_dt_max linear_dt_init_floor block_size
     """.split()  # noqa: SIM905 (a list of 50 strings is harder to read)
 )
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", NoneType: "null"}
@@ -52,13 +53,15 @@ class Given:
             fits = least <= value <= most  # no NaN, no infinity
         if not fits:
             words = [TYPE_WORDS[x] + f" from {least}" * (x in (int, float)) for x in kinds]
-            self.fail(name, f"expected {' or '.join(words)}, got {value!r}")
+            self.fail(name, f"expected {' or '.join(words)}, got {shown(value)}")
 
     def expect(self, name: str, *allowed: object) -> None:
         """Only these values are implemented; a missing field means the first."""
         value = self.take(name, allowed[0])
         if value not in allowed:
-            self.fail(name, f"expected {' or '.join(map(repr, allowed))}, got {value!r}, which is not implemented here")
+            self.fail(
+                name, f"expected {' or '.join(map(repr, allowed))}, got {shown(value)}, which is not implemented here"
+            )
 
     def fail(self, name: str, problem: str) -> None:
         """Raise ValueError that names the file and the field."""
@@ -66,12 +69,29 @@ class Given:
 
     def finish(self) -> None:
         """Raise ValueError if a field is left that may change what the model computes."""
-        left = sorted(set(self.values) - NEUTRAL - self.ignore)
+        left = {name for name, value in self.values.items() if not says_nothing(name, value)}
+        left = sorted(left - NEUTRAL - self.ignore)
         if left:
             raise ValueError(
                 f"{self.path}: {', '.join(left)}: not known here, so it may change what the model computes; "
                 "if it does not, name it in ignore_fields"
             )
+
+
+def shown(value: object) -> str:
+    """A value for a message, however long it is."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def says_nothing(name: str, value: object) -> bool:
+    """Whether an unknown field leaves the model as it is: null or empty, no bias, a factor of one."""
+    if value is None or value in ("", [], {}):
+        return True
+    if value is False:
+        return "bias" in name or name in ("use_sliding_window", "rope_interleaved", "add_cross_attention")
+    is_factor = name.endswith(("_alpha", "_beta", "_alpha_factor", "_beta_factor", "_multiplier"))
+    return is_factor and type(value) in (int, float) and value == 1
 
 
 def read_json(path: Path) -> dict:
@@ -80,8 +100,8 @@ def read_json(path: Path) -> dict:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: can't be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: is not JSON ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is not JSON ({str(error)[:200]})") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(values).__name__}")
     return values

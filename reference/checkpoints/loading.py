@@ -1,5 +1,8 @@
 """From a folder or the Hub to a HybridLM: everything is checked against the headers before memory is taken."""
 
+import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,6 +20,7 @@ from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
 # Rounding these changes every token after them: decays stay as precise as the file has them when the rest is cast.
+LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 KEPT = ("A_log", "dt_bias", "e_score_correction_bias")
 
 
@@ -27,15 +31,15 @@ def read_config(folder: Path, ignore_fields: tuple[str, ...] = ()) -> tuple[Fami
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in BY_TYPE:
         raise ValueError(f"{path}: model_type: expected one of {sorted(f.name for f in FAMILIES)}, got {kind!r}")
-    quantized = values.get("quantization_config")
-    if quantized is not None:
+    inner = values.get("text_config")
+    quantized = values.get("quantization_config") or (isinstance(inner, dict) and inner.get("quantization_config"))
+    if quantized:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
         raise ValueError(f"{path}: quantization_config: {method!r} weights are not read; look for a bfloat16 copy")
-    inner = values.get("text_config")
     if inner is not None:  # the language model of one that also sees
         if not isinstance(inner, dict) or inner.get("model_type", kind) not in (kind, BY_TYPE[kind].name):
             raise ValueError(f"{path}: text_config: expected an object of model_type {BY_TYPE[kind].name!r}")
-        values = {"tie_word_embeddings": values.get("tie_word_embeddings", False)} | inner
+        values = inner | {"tie_word_embeddings": values.get("tie_word_embeddings", False)}  # the outer one governs
     return BY_TYPE[kind], config_from_json(BY_TYPE[kind], Given(dict(values), path, ignore_fields))
 
 
@@ -49,9 +53,10 @@ def load_pretrained(
     """A model in Hugging Face's layout, as a HybridLM in eval mode.
 
     path_or_hub_id: a folder with config.json and safetensors, or "owner/name" on the Hugging Face Hub (needs the
-    extra `hub`). dtype: None keeps each tensor's; else floating weights are cast, but decays (A_log, dt_bias) and the
-    router's correction keep the precision of the file. device: None is the CPU. ignore_fields: names of config.json
-    that you know to be harmless; a field that is not known here is refused otherwise.
+    extra `hub`). dtype: None is the one that most weights of the files have. All are cast to it (in some files a router
+    or an embedding differs), except decays (A_log, dt_bias) and the router's correction, which keep the precision of
+    the file. device: None is the CPU. ignore_fields: names of config.json that you know to be harmless; a field that
+    is not known here is refused otherwise.
 
     Weights are mapped and copied one tensor at a time: at most the model and one tensor are in memory. Raises
     ValueError that names file, tensor and expectation before anything is allocated: missing, surplus or ill-shaped
@@ -62,6 +67,7 @@ def load_pretrained(
     family, config = read_config(find_folder(path_or_hub_id, weights=False), ignore_fields)
     folder = find_folder(path_or_hub_id)
     headers = read_headers(folder)
+    check_layers(config, headers, folder)
     try:
         with torch.device("meta"):
             model = HybridLM(config)
@@ -77,6 +83,14 @@ def load_pretrained(
                 fill(plan[ours[theirs]], tensor)
                 bar.update(headers[theirs].nbytes)
     return model.eval()
+
+
+def check_layers(config: HybridConfig, headers: Mapping[str, object], folder: Path) -> None:
+    """ValueError where config.json has more layers than the files: before a model of that many is built."""
+    there = 1 + max((int(n) for name in headers for n in LAYER.findall(name)), default=-1)
+    if config.num_hidden_layers > there + 1:
+        wanted = f"expected at most {there}, the layers in the files, got {config.num_hidden_layers}"
+        raise ValueError(f"{folder / 'config.json'}: num_hidden_layers: {wanted}")
 
 
 def match(family: Family, model: HybridLM, headers: dict[str, Header], folder: Path) -> dict[str, str]:
@@ -118,11 +132,11 @@ def put_in_memory(model, family, names, headers, dtype, device) -> None:
         for view in pieces.views:
             root, kind = id(view if view._base is None else view._base), headers[names[name]].dtype
             dtypes[root] = torch.promote_types(dtypes.get(root, kind), kind)
-    empty = {}
+    empty, stored = {}, model.state_dict().keys()
+    dtype = main_dtype(headers) if dtype is None else dtype
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if name in model.state_dict():
-            kind = dtypes[id(tensor)]
-            kind = kind if dtype is None or name.endswith(KEPT) else dtype
+        if name in stored:
+            kind = dtypes[id(tensor)] if name.endswith(KEPT) else dtype
             empty[name] = torch.empty(tensor.shape, dtype=kind, device=device)
     if model.config.tie_word_embeddings:
         empty["lm_head.weight"] = empty["embed_tokens.weight"]
@@ -132,6 +146,14 @@ def put_in_memory(model, family, names, headers, dtype, device) -> None:
     for module in model.modules():
         if hasattr(module, "reset_buffers"):
             module.reset_buffers(device)
+
+
+def main_dtype(headers: dict[str, Header]) -> torch.dtype:
+    """The dtype of most of the weights, counted in numbers: what all are cast to, so that layers fit together."""
+    numbers: dict[torch.dtype, int] = {}
+    for header in headers.values():
+        numbers[header.dtype] = numbers.get(header.dtype, 0) + math.prod(header.shape)
+    return max(numbers, key=numbers.get)
 
 
 def fill(pieces: Pieces, tensor: Tensor) -> None:

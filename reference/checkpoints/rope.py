@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import get_type_hints
 
+from reference.checkpoints.family import Family
 from reference.checkpoints.given import Given
 from reference.layers.rope import SCALINGS, RopeScaling
 from reference.model.config import HybridConfig
@@ -12,11 +13,15 @@ HINTS = get_type_hints(RopeScaling)
 ABOUT_IMAGES = {"mrope_section", "mrope_interleaved"}
 
 
-def read_rope(given: Given, ours: dict, default_theta: float, partial: float | None, may_be_null: bool) -> dict:
-    """rope_theta, partial_rotary_factor and rope_scaling in either spelling. may_be_null: a rope_theta of null turns
-    positions off."""
-    older = given.take("rope_scaling", None, dict | None)
-    rope = dict(given.take("rope_parameters", None, dict | None) or older or {})
+def read_rope(given: Given, ours: dict, family: Family) -> dict:
+    """rope_theta, partial_rotary_factor and rope_scaling in either spelling.
+
+    Where a file has both, rope_scaling is what somebody added by hand, as model cards advise for YaRN: it replaces all
+    of rope_parameters, as in transformers (modeling_rope_utils.py, convert_rope_params_to_dict).
+    """
+    default_theta, partial, may_be_null = family.default_theta, family.partial_rotary, family.null_theta
+    older, newer = (given.take(name, None, dict | None) for name in ("rope_scaling", "rope_parameters"))
+    rope = dict(older or (family.default_rope if newer is None else newer))
     theta = rope.pop("rope_theta", given.take("rope_theta", default_theta))
     given.check("rope_theta", theta, float | None if may_be_null else float, 1)
     beside = given.take("partial_rotary_factor", partial)

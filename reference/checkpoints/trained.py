@@ -3,20 +3,21 @@
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from reference.checkpoints.given import read_json
-from reference.checkpoints.loading import load_pretrained
+from reference.checkpoints.loading import check_layers, load_pretrained
 from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
 
-def load_model(place: str | Path, dtype: torch.dtype | None = None) -> HybridLM:
+def load_model(place: str | Path, dtype: torch.dtype | None = None, *, ignore_fields: tuple[str, ...] = ()) -> HybridLM:
     """The model at a place, in eval mode: a folder that `train` wrote or in Hugging Face's layout, or owner/name on the
-    Hub. dtype: None keeps what is stored. Raises ValueError that names the folder or the file."""
+    Hub. dtype: None keeps what is stored. ignore_fields: as in load_pretrained. Raises ValueError that names the file.
+    """
     if not is_trained_here(place):
-        return load_pretrained(place, dtype=dtype)
+        return load_pretrained(place, dtype=dtype, ignore_fields=ignore_fields)
     model = _load_trained(Path(place))
     return model if dtype is None else model.to(dtype)
 
@@ -38,22 +39,29 @@ def _load_trained(folder: Path) -> HybridLM:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise ValueError(f"model: {folder} has no {name}; `python -m reference train --out {folder}` writes it")
-    try:
-        model = HybridLM(HybridConfig.from_dict(read_json(folder / "config.json")))
-    except (TypeError, ValueError) as error:
-        path = folder / "config.json"
-        raise ValueError(f"model: {path}: has no model_type, and `train` didn't write it ({error})") from None
     path = folder / "model.safetensors"
     try:
-        weights = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise ValueError(f"model: {path}: is not a whole safetensors file ({error})") from None
-    missing = {name for name, _ in model.named_parameters()} ^ weights.keys()
+    except OSError as error:
+        raise ValueError(f"model: {path}: can't be read ({error})") from None
+    try:
+        config = HybridConfig.from_dict(read_json(folder / "config.json"))
+        check_layers(config, shapes, folder)
+        with torch.device("meta"):
+            model = HybridLM(config)  # without memory, until it is known to fit the file
+    except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        about = f"has no model_type, and `train` didn't write it ({str(error)[:300]})"
+        raise ValueError(f"model: {folder / 'config.json'}: {about}") from None
+    missing = {name for name, _ in model.named_parameters()} ^ shapes.keys()
     if missing:
         raise ValueError(f"model: {path} doesn't fit config.json: {sorted(missing)[0]}")
     for name, p in model.named_parameters():
-        if weights[name].shape != p.shape:
-            shapes = f"{name}: expected shape {list(p.shape)} by config.json, got {list(weights[name].shape)}"
-            raise ValueError(f"model: {path}: {shapes}")
-    model.load_state_dict(weights, strict=False)  # tied weights are stored once
+        if shapes[name] != list(p.shape):
+            wanted = f"{name}: expected shape {list(p.shape)} by config.json, got {shapes[name]}"
+            raise ValueError(f"model: {path}: {wanted}")
+    model = HybridLM(config)
+    model.load_state_dict(load_file(path), strict=False)  # tied weights are stored once
     return model.eval()

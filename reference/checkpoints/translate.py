@@ -1,9 +1,10 @@
 """A family's table, read both ways: config.json to HybridConfig and back, our tensors as those of its files."""
 
+import re
 from collections.abc import Mapping
 from typing import get_type_hints
 
-from torch import nn
+from torch import Tensor, nn
 
 from reference.checkpoints.family import TRUNK, Family
 from reference.checkpoints.given import Given
@@ -13,6 +14,7 @@ from reference.model.config import HybridConfig
 
 FIELD_TYPES = get_type_hints(HybridConfig)
 LEFT_TO_A_TOKENIZER = ("pad_token_id", "bos_token_id", "eos_token_id")
+IN_BLOCK = re.compile(r"(mtp\.)?layers\.\d+\.")
 UNSAID = {"router_aux_loss_coef"}  # no family writes it: it weighs a loss and changes no output
 
 
@@ -36,7 +38,7 @@ def config_from_json(family: Family, given: Given) -> HybridConfig:
         if not isinstance(kind, str) or kind not in family.mixers:
             given.fail("layer_types", f"{family.name} has {sorted(family.mixers)}, got {kind!r}")
     ours["layer_types"] = tuple(family.mixers[kind] for kind in kinds)
-    ours |= read_rope(given, ours, family.default_theta, family.partial_rotary, family.null_theta)
+    ours |= read_rope(given, ours, family)
     family.read(given, ours)
     given.finish()
     try:
@@ -77,7 +79,8 @@ def tensor_plan(
     """
     in_file = {} if shapes is None else {one_spelling(family, name): shape for name, shape in shapes.items()}
     config, found = model.config, {}
-    ours = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in model.state_dict()}
+    stored = model.state_dict().keys()
+    ours = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in stored}
     found[f"{prefix}embed_tokens.weight"] = Pieces((ours["embed_tokens.weight"],))
     found[f"{prefix}norm.weight"] = Pieces((ours["norm.weight"],))
     if not config.tie_word_embeddings:
@@ -87,14 +90,18 @@ def tensor_plan(
         blocks.append(("mtp.layers.0.", "mtp.layers.0.", "full_attention"))
         head = [n for n in ours if n.startswith("mtp.") and not n.startswith("mtp.layers.")]
         found |= {name: Pieces((ours[name],)) for name in head}
+    inside: dict[str, dict[str, Tensor]] = {here: {} for here, _, _ in blocks}
+    for name, x in ours.items():
+        if (found_in := IN_BLOCK.match(name)) is not None:
+            inside[found_in[0]][name.removeprefix(found_in[0])] = x
     for here, there, kind in blocks:
-        block = {name.removeprefix(here): x for name, x in ours.items() if name.startswith(here)}
+        block = inside[here]
 
         def shape_in_file(name: str, there: str = there) -> list[int] | None:
             return in_file.get(one_spelling(family, there + name))
 
-        inside = _block_plan(family, block, kind, config, shape_in_file)
-        found |= {there + name: pieces for name, pieces in inside.items()}
+        plan = _block_plan(family, block, kind, config, shape_in_file)
+        found |= {there + name: pieces for name, pieces in plan.items()}
     return found
 
 

@@ -47,12 +47,14 @@ class Terminal:
         self.printed = max(self.printed, len(text))
 
 
-def open_model(place: str, dtype: str | None) -> tuple[HybridLM, ByteTokenizer | HubTokenizer]:
+def open_model(
+    place: str, dtype: str | None, ignore_fields: tuple[str, ...] = ()
+) -> tuple[HybridLM, ByteTokenizer | HubTokenizer]:
     """A model and its tokenizer, from a folder that `load_model` reads or from the Hub. Raises ValueError."""
     kept = None if dtype is None else getattr(torch, dtype)
     if not is_trained_here(place):
         tokenizer = HubTokenizer(find_folder(place, weights=False))  # before the weights: they may be a long download
-        return load_model(place, kept), tokenizer
+        return load_model(place, kept, ignore_fields=ignore_fields), tokenizer
     model, tokenizer = load_model(place, kept), load_tokenizer(Path(place))
     if model.config.vocab_size != tokenizer.vocab_size:
         sizes = f"{tokenizer.vocab_size} ids, the model {model.config.vocab_size}"
@@ -70,6 +72,14 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--prompt", default="", help="text to continue")
     parser.add_argument("--chat", action="store_true", help="the prompt is a user's message: use the chat template")
+    parser.add_argument("--system", help="with --chat: the system message before it")
+    parser.add_argument(
+        "--ignore-fields",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="fields of config.json that you know to be harmless",
+    )
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: as stored")
     parser.add_argument("--tokens", type=token_count, default=200, help="new tokens (default 200)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token (default 0.8)")
@@ -82,8 +92,9 @@ def main(argv: list[str]) -> int:
     _check(parser, chosen)
     torch.set_num_threads(chosen.threads)
     try:
-        model, tokenizer = open_model(chosen.model, chosen.dtype)
-        ids = torch.tensor([_encode(tokenizer, chosen.prompt, chosen.chat)])
+        _check_prompt(chosen)
+        model, tokenizer = open_model(chosen.model, chosen.dtype, tuple(chosen.ignore_fields))
+        ids = torch.tensor([_encode(tokenizer, chosen)])
         if not chosen.chat:
             print(chosen.prompt, end="", flush=True)
         began = time.perf_counter()
@@ -92,7 +103,7 @@ def main(argv: list[str]) -> int:
         terminal = Terminal(tokenizer)
         out = generate(model, ids, chosen.tokens, chosen.temperature, **filters, stream=terminal)
         terminal.finish()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"generate: {error}", file=sys.stderr)
         return 1
     new = out.shape[1] - ids.shape[1]
@@ -109,10 +120,24 @@ def _check(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
         parser.error(f"--{name.replace('max_new_', '').replace('_', '-')}: {rest.replace(' or None', '')}")
 
 
-def _encode(tokenizer: ByteTokenizer | HubTokenizer, prompt: str, chat: bool) -> list[int]:
-    if chat and not isinstance(tokenizer, HubTokenizer):
+def _check_prompt(chosen: argparse.Namespace) -> None:
+    if chosen.system is not None and not chosen.chat:
+        raise ValueError("--system: is a message of a conversation: give --chat, too")
+    for name in ("prompt", "system"):
+        try:
+            (getattr(chosen, name) or "").encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(f"--{name}: holds bytes that are no UTF-8") from None
+
+
+def _encode(tokenizer: ByteTokenizer | HubTokenizer, chosen: argparse.Namespace) -> list[int]:
+    if chosen.chat and not isinstance(tokenizer, HubTokenizer):
         raise ValueError("--chat: a model that train wrote has no chat template")
-    ids = tokenizer.encode_chat([{"role": "user", "content": prompt}]) if chat else tokenizer.encode(prompt)
+    if chosen.chat:
+        system = [] if chosen.system is None else [{"role": "system", "content": chosen.system}]
+        ids = tokenizer.encode_chat([*system, {"role": "user", "content": chosen.prompt}])
+    else:
+        ids = tokenizer.encode(chosen.prompt)
     if not ids:
         raise ValueError("--prompt: is empty, and this tokenizer puts nothing before a text")
     return ids

@@ -15,6 +15,7 @@ class Snapshot(NamedTuple):
     states: tuple
     seen: int
     left_padding: Tensor | None
+    unread: Tensor | None = None
 
 
 class Cache:
@@ -27,15 +28,20 @@ class Cache:
     def __init__(self, n_layers: int, batch_size: int):
         self.states: list = [None] * n_layers
         self.batch_size, self.seen = batch_size, 0
+        self.unread: Tensor | None = None  # [B, 1] the token that `generate` ended with: in the text, not in the states
         self.left_padding: Tensor | None = None  # [B] ids at the start of each row that are no tokens
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(tuple(self.states), self.seen, self.left_padding)
+        return Snapshot(tuple(self.states), self.seen, self.left_padding, self.unread)
 
     def restore(self, snapshot: Snapshot) -> None:
         if len(snapshot.states) != len(self.states):
             raise ValueError(f"snapshot: expected {len(self.states)} layers, got {len(snapshot.states)}")
+        rows = {x.shape[0] for state in snapshot.states for x in tensors_of(state)}
+        if rows - {self.batch_size}:
+            raise ValueError(f"snapshot: expected {self.batch_size} batch row(s), got {max(rows)}")
         self.states, self.seen, self.left_padding = list(snapshot.states), snapshot.seen, snapshot.left_padding
+        self.unread = snapshot.unread
 
     def nbytes(self) -> int:
         """Bytes that the states hold."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from reference.arguments import check_count, is_whole_number
+from reference.arguments import NotANumber, check_count, is_whole_number
 from reference.model.cache import Cache, new_cache
 from reference.model.hybrid import HybridLM
 
@@ -31,7 +31,8 @@ def generate(
     temperature 0 takes the likeliest token; above 0 samples, after keeping the top_k likeliest, the fewest
     that hold top_p of the probability, those with at least min_p of the likeliest one's. seed makes sampling
     repeatable. A row that has produced a token of `stop` repeats it until every row has. stream(tokens [B]) is
-    called after each token. cache: a filled one is continued (a second turn: ids are the new tokens alone).
+    called after each token. cache: a filled one is continued. For a second turn ids are its new tokens only: the last
+    token of the answer before, which the model hasn't read yet, is read first.
     left_padding: prompts of different lengths, as pad_left makes them.
     Raises ValueError that names the argument.
     """
@@ -41,13 +42,17 @@ def generate(
     was_training = model.training
     model.eval()
     try:
-        new, done = ids, torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
+        new = ids if cache.unread is None else torch.cat([cache.unread, ids], 1)
+        done = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
         stops = torch.tensor(stop, dtype=torch.int64, device=ids.device)
         for n in range(max_new_tokens):
             logits = model(new, cache=cache, left_padding=left_padding if n == 0 else None)[:, -1].float()
+            if logits.isnan().any():
+                raise NotANumber("model: its logits are NaN; its weights may hold NaN")
             token = sample(logits, temperature, top_k, top_p, min_p, random)
             token = torch.where(done, ids[:, -1], token)
             ids, new = torch.cat([ids, token[:, None]], 1), token[:, None]
+            cache.unread = new
             if stream is not None:
                 stream(token)
             done |= torch.isin(token, stops)
@@ -86,15 +91,17 @@ def sample(
     random: torch.Generator | None = None,
 ) -> Tensor:
     """One token per row from logits [B, V]: int64 [B]. The filters apply in the order of the arguments."""
-    if temperature == 0:
+    if temperature <= torch.finfo(torch.float32).tiny:
         return logits.argmax(-1)
-    logits = logits / temperature
+    logits = (logits - logits.amax(-1, keepdim=True)) / temperature  # at most 0: no temperature overflows
     if top_k is not None and top_k < logits.shape[-1]:
         logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
     if top_p is not None:
         values, order = logits.sort(-1, descending=True)
         before = values.softmax(-1).cumsum(-1) - values.softmax(-1)  # probability of all likelier tokens
-        dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= top_p)
+        beyond = before >= top_p
+        beyond[:, 0] = False  # the likeliest stays, however small top_p is
+        dropped = torch.zeros_like(beyond).scatter(-1, order, beyond)
         logits = logits.masked_fill(dropped, -torch.inf)
     if min_p is not None:
         p = logits.softmax(-1)

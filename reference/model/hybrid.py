@@ -91,6 +91,7 @@ class HybridLM(nn.Module):
             after.append(state)
         if cache is not None:  # only now: an error inside leaves the cache as it was
             cache.states, cache.seen, cache.left_padding = after, cache.seen + ids.shape[1], rows.left_padding
+            cache.unread = None
         x = self.norm(x)
         logits = self.lm_head(x)
         if not predict_ahead:

@@ -1,5 +1,7 @@
 """Generation: what the cache gives is what the whole text gives; the sampling filters do what they say."""
 
+import copy
+
 import pytest
 import torch
 
@@ -86,3 +88,39 @@ def test_bad_settings_are_named_before_any_work(model, arguments, message):
     with pytest.raises(ValueError, match=message):
         reference.generate(model, prompt(), **{"max_new_tokens": 3, **arguments}, cache=cache)
     assert cache.seen == 0
+
+
+@pytest.mark.parametrize("ends", [3, 8])
+def test_a_second_turn_reads_the_whole_text(model, ends):
+    """Two calls with a cache say what one call says on the whole text, the last token of the first answer included."""
+    first, turn, cache = prompt(1), prompt(2)[:1], reference.new_cache(model)
+    answer = reference.generate(model, first, ends, cache=cache)
+    kept = cache.snapshot()
+    wanted = reference.generate(model, torch.cat([answer, turn], 1), 6)[:, -6:]
+    for _ in range(2):
+        assert torch.equal(reference.generate(model, turn, 6, cache=cache)[:, -6:], wanted)
+        cache.restore(kept)
+    again = reference.generate(model, torch.cat([answer, turn], 1), 6)
+    assert again.shape[1] == answer.shape[1] + turn.shape[1] + 6
+
+
+def test_tiny_temperatures_and_shares_take_the_likeliest():
+    logits = torch.tensor([[1.0, 3.0, 2.9], [200.0, -200.0, 199.0]])
+    for options in ({"temperature": 1e-320}, {"temperature": 1e-30}, {"temperature": 1.0, "top_p": 1e-320}):
+        assert sample(logits, **options, random=torch.Generator().manual_seed(0)).tolist() == [1, 0]
+
+
+def test_weights_that_are_no_numbers_are_named(model):
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.norm.weight[0] = torch.nan
+    with pytest.raises(ValueError, match="model: its logits are NaN"):
+        reference.generate(broken, prompt(1), 3)
+
+
+def test_a_snapshot_of_another_batch_is_refused_at_once(model):
+    one, two = reference.new_cache(model), reference.new_cache(model, 2)
+    model(prompt(1), cache=one)
+    with pytest.raises(ValueError, match=r"snapshot: expected 2 batch row\(s\), got 1"):
+        two.restore(one.snapshot())
+    assert two.seen == 0

@@ -4,6 +4,15 @@ from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import ALTERNATING_EXPERTS
 
+YARN = {
+    "rope_type": "yarn",
+    "beta_fast": 32,
+    "beta_slow": 1,
+    "original_max_position_embeddings": 4096,
+    "factor": 32.0,
+    "truncate": False,
+}
+
 
 def _read(given: Given, ours: dict) -> None:
     ours["moe_intermediate_size"] = ours["intermediate_size"]
@@ -27,14 +36,7 @@ GPT_OSS = Family(
             "num_key_value_heads": 8,
             "num_local_experts": 32,
             "max_position_embeddings": 131072,
-            "rope_scaling": {
-                "rope_type": "yarn",
-                "beta_fast": 32,
-                "beta_slow": 1,
-                "original_max_position_embeddings": 4096,
-                "factor": 32.0,
-                "truncate": False,
-            },
+            "rope_scaling": YARN,
         },
     ),
     tiny={"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8},
@@ -53,6 +55,7 @@ GPT_OSS = Family(
     mixers={"full_attention": "full_attention", "sliding_attention": "sliding_attention"},
     default_layers=lambda n, given: [("sliding_attention", "full_attention")[layer % 2] for layer in range(n)],
     default_theta=150_000.0,
+    default_rope=YARN,
     names=(("mlp.gate.", "mlp.router."),),
     layouts=(ALTERNATING_EXPERTS,),
     read=_read,
