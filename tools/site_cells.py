@@ -14,6 +14,7 @@ from reference.book.manifest import ROOT
 FIGURE = re.compile(r"Figure (?P<name>\d\d_\w+): .*\n(?P<alt>.*)")
 MARKER = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.M)
 PARENTHESES = re.compile(r'alt=\(\s*"\.\.\."\s*\)')
+OWN_LINE = re.compile(r',\n +(alt="\.\.\.")')
 SIZE = re.compile(r'width="(?P<width>[\d.]+)pt"')
 GLYPHS = re.compile(r"scale\((0\.\d+) ")  # Matplotlib draws a label of 7.5 pt as outlines, scaled by 0.075
 LEGIBLE = 6.6  # pixels: a narrow window may shrink labels to this size; from there on the figure scrolls sideways
@@ -56,7 +57,7 @@ def short_alt(source: str) -> str:
         begin = starts[text.lineno - 1] + text.col_offset
         end = starts[text.end_lineno - 1] + text.end_col_offset
         code = code[:begin] + b'"..."' + code[end:]
-    return PARENTHESES.sub('alt="..."', code.decode())
+    return OWN_LINE.sub(r", \1", PARENTHESES.sub('alt="..."', code.decode()))
 
 
 def figure_html(name: str, alt: str, number: str = "", root: str = "../") -> str:

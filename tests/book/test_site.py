@@ -150,6 +150,10 @@ def test_a_cell_that_prints_or_defines_stays_open(source, folded):
     [
         ('show_figure(fig, "a", alt="some words")', 'show_figure(fig, "a", alt="...")'),
         (
+            'show_figure(fig, "a",\n            alt="some "\n                "words")',
+            'show_figure(fig, "a", alt="...")',
+        ),
+        (
             'β = 1; show_figure(f, "ä", alt=("ü"\n  "v"), timing=True)\nx = 1',
             'β = 1; show_figure(f, "ä", alt="...", timing=True)\nx = 1',
         ),
