@@ -19,19 +19,24 @@ class Snapshot(NamedTuple):
 class Cache:
     """Filled by `model(ids, cache=cache)`: softmax layers' states grow, linear layers' keep their size.
 
+    n_layers    layers of the model
+    batch_size  rows of ids
+
     A recurrent state can't be rewound, so there is no `crop`: take a snapshot where a prefix may be used
-    again (the end of a system prompt, of a turn), and restore it.
+    again (the end of a system prompt, of a turn), and restore the snapshot.
     """
 
     def __init__(self, n_layers: int, batch_size: int):
         self.states: list = [None] * n_layers
         self.batch_size, self.seen = batch_size, 0
-        self.left_padding: Tensor | None = None  # [B] ids at the start of each row that are no tokens
+        self.left_padding: Tensor | None = None  # [B] padding at the start of each row
 
     def snapshot(self) -> Snapshot:
+        """The cache as it is now, without a copy."""
         return Snapshot(tuple(self.states), self.seen, self.left_padding)
 
     def restore(self, snapshot: Snapshot) -> None:
+        """Back to the moment of the snapshot. Raises ValueError if the snapshot is of a model of other depth."""
         if len(snapshot.states) != len(self.states):
             raise ValueError(f"snapshot: expected {len(self.states)} layers, got {len(snapshot.states)}")
         self.states, self.seen, self.left_padding = list(snapshot.states), snapshot.seen, snapshot.left_padding
@@ -42,7 +47,7 @@ class Cache:
 
 
 def new_cache(model: torch.nn.Module, batch_size: int = 1) -> Cache:
-    """An empty cache for a HybridLM."""
+    """An empty cache for a HybridLM and batch_size rows. Raises ValueError that names batch_size."""
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size: expected a whole number >= 1, got {batch_size!r}")
     return Cache(model.config.num_hidden_layers, batch_size)
