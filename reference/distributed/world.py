@@ -13,6 +13,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from reference.model.config import HybridConfig
+from reference.model.hybrid import BothHeads, HybridLM
+
 STRATEGIES = ("ddp", "fsdp")
 
 
@@ -58,8 +61,9 @@ def join_world(device: str = "cpu") -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def share_model(model: nn.Module, world: World, strategy: str) -> nn.Module:
-    """What to call instead of model in training; its parameters stay those of model, under the same names.
+def share_model(model: HybridLM, world: World, strategy: str) -> nn.Module:
+    """What to call instead of model in training; the parameters stay those of model. A model with a head for the token
+    after the next is called as BothHeads.
 
     ddp: every process has the whole model, gradients are averaged. fsdp: every process keeps 1/size of each
     parameter, gradient and optimizer state (DTensors), and gathers a block's weights while it runs.
@@ -68,6 +72,8 @@ def share_model(model: nn.Module, world: World, strategy: str) -> nn.Module:
         raise ValueError(f"parallel: expected one of {list(STRATEGIES)}, got {strategy!r}")
     if world.size == 1:
         return model
+    if model.mtp is not None:
+        model = BothHeads(model)
     if strategy == "ddp":
         experts = bool(model.config.num_experts)  # an expert that no token chose has no gradient in this step
         return DistributedDataParallel(model, find_unused_parameters=experts)
@@ -75,6 +81,15 @@ def share_model(model: nn.Module, world: World, strategy: str) -> nn.Module:
     for block in model.layers:
         fully_shard(block, mesh=mesh)
     return fully_shard(model, mesh=mesh)
+
+
+def logits_of(call: nn.Module, config: HybridConfig, ids: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Logits [B, T, vocab_size] of the next token, and of the token after it if the model has a head for it. call: the
+    model, or what share_model made of the model."""
+    if not config.num_nextn_predict_layers:
+        return call(ids, cu_seqlens=cu_seqlens), None
+    both = call.predict_ahead if isinstance(call, HybridLM) else call
+    return both(ids, cu_seqlens=cu_seqlens)
 
 
 def whole(x: Tensor) -> Tensor:

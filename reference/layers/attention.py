@@ -6,39 +6,57 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from reference.arguments import check_count, check_positive_int
+from reference.arguments import check_positive_int
+from reference.layers.batch import PLAIN, BatchLayout, read_packed
 from reference.layers.mixer import Draw, Sizes, SoftmaxMixer, TextBefore
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
 from reference.layers.rope import RopeScaling, Rotary
 from reference.ops.softmax import softmax_attention
 
-GATES = {None: 0, "headwise": 1, "elementwise": None}  # channels of gate per head; None: one per channel
+GATES = (None, "headwise", "elementwise")
 
 
 class KVState(NamedTuple):
-    """What a softmax layer remembers: all keys and values, or the first few and what a window reaches."""
+    """What a softmax layer remembers: all keys and values, or those that a window still reaches."""
 
     k: Tensor  # [B, S, HK, D], turned by RoPE already
     v: Tensor  # [B, S, HK, D]
     seen: int  # tokens since the start, evicted ones included: the position of the next
 
 
+class Heads(NamedTuple):
+    """What attention is computed from."""
+
+    q: Tensor  # [B, T, H, D]
+    k: Tensor  # [B, T, HK, D]
+    v: Tensor  # [B, T, HK, D]
+    gate: Tensor | None  # logits of the output gate, [B, T, H, D or 1]; None without one
+
+
 class Attention(nn.Module):
     """Project to heads, attend, project back; with every option of the models in this book.
 
-    d_model, n_heads, n_kv_heads (grouped queries; default n_heads), head_dim (default d_model / n_heads).
-    rope_dim: channels per head that turn with the position; None all of them, 0 none (NoPE).
-    rope_scaling: frequencies for texts longer than those of pretraining.
-    qk_norm: None, "head" (RMSNorm on each head: Qwen3), "full" (on the whole projection: MiniMax-M2).
-    gate: None, "elementwise" or "headwise": sigmoid gate on the attention output, before o_proj; its logits
-    come from q_proj, beside each head's query (Qwen3-Next). sinks: one learned logit per head (gpt-oss).
-    window: a query sees its own token and the window - 1 before it; the cache keeps no more. keep_first: tokens at
-    the start that stay in cache and sight, at the distance that they have in the cache: RoPE never meets a distance
-    beyond window + keep_first - 1, however long the text (StreamingLLM, Xiao et al. 2024, section 3.2).
+    d_model             channels of x and y
+    n_heads             query heads
+    n_kv_heads          key and value heads, each for n_heads / n_kv_heads query heads; None: n_heads
+    head_dim            channels per head; None: d_model / n_heads
+    rope_dim            channels per head that turn with the position; None: all of them, 0: none (NoPE)
+    rope_theta          base of the rotary frequencies
+    rope_scaling        frequencies for texts longer than those of pretraining
+    qk_norm             RMSNorm of queries and keys: None, "head" (each head: Qwen3), "full" (the whole projection:
+                        MiniMax-M2)
+    gate                sigmoid gate on what the heads have read, before o_proj: None, "elementwise" or "headwise"; its
+                        logits come from q_proj, beside each head's query (Qwen3-Next)
+    sinks               one learned logit per head in the softmax's denominator (gpt-oss)
+    window              tokens that a query sees, its own among them, and the cache keeps one less; None: all
+    bias                biases in the four projections
+    norm_eps            eps of the norms of queries and keys
+    zero_centered_norm  their factor is 1 + weight
 
-    forward(x [B, T, d_model], state=None) -> (y [B, T, d_model], KVState). With a state the tokens continue it.
-    cu_seqlens packs sequences into B = 1 (no state then); left_padding [B] tokens at the start of each row are none.
+    forward(x [B, T, d_model], state=None, layout=PLAIN) -> (y [B, T, d_model], KVState). With a state, x continues
+    the text that the state has read. Packed texts take no state and return None. Outputs at padding mean nothing.
+    Raises ValueError that names the argument.
     Parameter names are those of transformers' llama, qwen3, qwen3_next and gpt_oss attention.
     """
 
@@ -56,7 +74,6 @@ class Attention(nn.Module):
         gate: str | None = None,
         sinks: bool = False,
         window: int | None = None,
-        keep_first: int = 0,
         bias: bool = False,
         norm_eps: float = 1e-6,
         zero_centered_norm: bool = False,
@@ -72,15 +89,13 @@ class Attention(nn.Module):
             raise ValueError(f"qk_norm: expected None, 'head' or 'full', got {qk_norm!r}")
         if window is not None:
             check_positive_int("window", window)
-        check_count("keep_first", keep_first)
         self.n_heads, self.n_kv_heads, self.head_dim = n_heads, n_kv_heads, head_dim
-        self.window, self.keep_first, self.gate = window, keep_first if window is not None else 0, gate
-        self.gate_dim = head_dim if gate == "elementwise" else GATES[gate]
+        self.window, self.qk_norm = window, qk_norm
+        self.gate_dim = {None: 0, "headwise": 1, "elementwise": head_dim}[gate]
         self.q_proj = Projection(d_model, n_heads * (head_dim + self.gate_dim), bias=bias)
         self.k_proj = Projection(d_model, n_kv_heads * head_dim, bias=bias)
         self.v_proj = Projection(d_model, n_kv_heads * head_dim, bias=bias)
         self.o_proj = Projection(n_heads * head_dim, d_model, bias=bias)
-        self.qk_norm = qk_norm
         if qk_norm is not None:
             options = {"eps": norm_eps, "zero_centered": zero_centered_norm}
             self.q_norm = RMSNorm(head_dim * (n_heads if qk_norm == "full" else 1), **options)
@@ -90,48 +105,27 @@ class Attention(nn.Module):
         self.rope = Rotary(rope_dim, rope_theta, scaling=rope_scaling) if rope_dim else None
 
     def forward(
-        self,
-        x: Tensor,
-        state: KVState | None = None,
-        *,
-        cu_seqlens: Tensor | None = None,
-        left_padding: Tensor | None = None,
+        self, x: Tensor, state: KVState | None = None, layout: BatchLayout = PLAIN
     ) -> tuple[Tensor, KVState | None]:
-        if cu_seqlens is not None:
-            pieces = x.split(cu_seqlens.diff().tolist(), 1)  # sequences of one batch don't see each other
-            return torch.cat([self(piece)[0] for piece in pieces], 1), None
+        if layout.cu_seqlens is not None:
+            return read_packed(self, x, layout.cu_seqlens), None
         begin = 0 if state is None else state.seen
-        bare, k, v, gate = self._project_unturned(x)
-        q, k = self._turn(bare, k, begin, left_padding)
+        seen, positions = begin + x.shape[1], layout.positions(begin, x)
+        q, k, v, gate = self.heads(x)
+        q, k = self.turn(q, positions), self.turn(k, positions)
         if state is not None:
             k, v = torch.cat([state.k, k], 1), torch.cat([state.v, v], 1)
-        keys, seen = k, begin + x.shape[1]
-        if self.keep_first and self.rope:
-            q, keys = self._two_distances(bare, q, k, begin)
-        limits = {"window": self.window, "keep_first": self.keep_first, "scale": self.head_dim**-0.5}
-        if left_padding is not None:
-            if self.keep_first:
-                raise ValueError("left_padding: the first tokens of padded rows are not the ones that keep_first keeps")
-            limits["left_padding"] = left_padding - (seen - k.shape[1])  # what is evicted is no padding any more
-        o = softmax_attention(q, keys, v, **limits, sinks=self.sinks)
-        if gate is not None:
-            o = o * gate.sigmoid()
-        return self.o_proj(o.flatten(2)), KVState(self._evict(k), self._evict(v), seen)
+        limits = {"window": self.window, "left_padding": layout.padding_among(k, seen)}
+        o = softmax_attention(q, k, v, scale=self.head_dim**-0.5, sinks=self.sinks, **limits)
+        return self.output(o, gate), KVState(evict(k, self.window), evict(v, self.window), seen)
 
-    def project(self, x: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """q [B, T, H, D], k and v [B, T, HK, D], normed and turned, and the gate's logits [B, T, H, D or 1] or None."""
-        q, k, v, gate = self._project_unturned(x)
-        return *self._turn(q, k, position), v, gate
+    def project(self, x: Tensor, position: int) -> Heads:
+        """The heads of x [B, T, d_model], whose first token is at `position`, queries and keys turned by RoPE."""
+        heads, positions = self.heads(x), PLAIN.positions(position, x)
+        return heads._replace(q=self.turn(heads.q, positions), k=self.turn(heads.k, positions))
 
-    def _turn(self, q: Tensor, k: Tensor, position: int, left_padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if not self.rope:
-            return q, k
-        positions = torch.arange(position, position + q.shape[1], device=q.device)
-        if left_padding is not None:
-            positions = (positions - left_padding[:, None]).clamp(min=0)
-        return self.rope(q, positions), self.rope(k, positions)
-
-    def _project_unturned(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    def heads(self, x: Tensor) -> Heads:
+        """The heads of x [B, T, d_model], queries and keys normed and not turned."""
         q = self.q_proj(x).unflatten(-1, (self.n_heads, -1))
         q, gate = q.split([self.head_dim, self.gate_dim], -1)
         k, v = self.k_proj(x), self.v_proj(x).unflatten(-1, (self.n_kv_heads, -1))
@@ -140,22 +134,26 @@ class Attention(nn.Module):
         k = k.unflatten(-1, (self.n_kv_heads, -1))
         if self.qk_norm == "head":
             q, k = self.q_norm(q), self.k_norm(k)
-        return q, k, v, gate if self.gate_dim else None
+        return Heads(q, k, v, gate if self.gate_dim else None)
 
-    def _two_distances(self, bare: Tensor, q: Tensor, k: Tensor, begin: int) -> tuple[Tensor, Tensor]:
-        """q and k of twice the width: a key is met by the half of q that was turned for its kind, near or first."""
-        positions = torch.arange(begin, begin + q.shape[1], device=q.device)
-        in_cache = positions.clamp(max=self.window + self.keep_first - 1)  # where the query stands among what is kept
-        first = (torch.arange(k.shape[1], device=k.device) < self.keep_first)[:, None, None]
-        keys = torch.cat([k.masked_fill(first, 0), k.masked_fill(~first, 0)], -1)
-        return torch.cat([q, self.rope(bare, in_cache)], -1), keys
+    def turn(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Queries or keys x [B, T, heads, D] turned by RoPE, if the layer has it; positions [T] or [B, T]."""
+        return x if self.rope is None else self.rope(x, positions)
 
-    def _evict(self, kept: Tensor) -> Tensor:
-        """The first keep_first tokens and the last window - 1; a copy, so that what is forgotten can be freed."""
-        if self.window is None or kept.shape[1] <= self.keep_first + self.window - 1:
-            return kept
-        last = kept[:, kept.shape[1] - (self.window - 1) :]
-        return torch.cat([kept[:, : self.keep_first], last], 1)
+    def output(self, o: Tensor, gate: Tensor | None) -> Tensor:
+        """What the heads have read, o [B, T, H, D], through the output gate and o_proj: [B, T, d_model]."""
+        if gate is not None:
+            o = o * gate.sigmoid()
+        return self.o_proj(o.flatten(2))
+
+
+def evict(kept: Tensor, window: int | None, keep_first: int = 0) -> Tensor:
+    """The last window - 1 of the keys or values kept [B, S, HK, D], and the first keep_first; None: all. A copy, so
+    that what is evicted can be freed."""
+    if window is None or kept.shape[1] <= keep_first + window - 1:
+        return kept
+    last = kept[:, kept.shape[1] - (window - 1) :]
+    return torch.cat([kept[:, :keep_first], last], 1)
 
 
 class FullMixer(SoftmaxMixer):
@@ -210,14 +208,13 @@ class FullMixer(SoftmaxMixer):
 
     def state_before(self, layer: Attention, h: Tensor, before: TextBefore) -> KVState:
         seen = before.count(h)
-        _, k, v, _ = layer.project(h, seen)
-        return KVState(before.everything(k), before.everything(v), seen)
+        heads = layer.project(h, seen)
+        return KVState(before.everything(heads.k), before.everything(heads.v), seen)
 
     def look(self, layer: Attention, h: Tensor) -> tuple[Tensor, Tensor]:
         """The probabilities of attention, before any output gate."""
         q, k, v, _ = layer.project(h, 0)
-        options = {"window": layer.window, "keep_first": layer.keep_first, "sinks": layer.sinks}
-        return softmax_attention(q, k, v, **options, return_weights=True)[1], v
+        return softmax_attention(q, k, v, window=layer.window, sinks=layer.sinks, return_weights=True)[1], v
 
 
 class SlidingMixer(FullMixer):

@@ -18,21 +18,35 @@ class DeltaState(NamedTuple):
     S: Tensor  # [B, HV, Dk, Dv], float32
 
 
+class DeltaInputs(NamedTuple):
+    """The operator's arguments for the tokens of x [B, T, d_model], and the convolution's state behind them."""
+
+    q: Tensor  # [B, T, H, Dk], not yet normalized
+    k: Tensor  # [B, T, H, Dk], not yet normalized
+    v: Tensor  # [B, T, HV, Dv]
+    g: Tensor  # log decay, [B, T, HV], or with one per key channel [B, T, HV, Dk]
+    beta: Tensor  # [B, T, HV]
+    conv: Tensor  # [B, channels, W-1]
+
+
 def _decoding(x: Tensor, state: Tensor | None, cu_seqlens: Tensor | None) -> bool:
     return state is not None and x.shape[1] == 1 and cu_seqlens is None and not torch.is_grad_enabled()
 
 
 def convolve(x: Tensor, weight: Tensor, conv: Tensor | None, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
-    """silu of the short convolution of x [B, T, channels], and its state; one token of decoding takes the short way."""
+    """silu of the short convolution of x [B, T, channels], and the convolution's state behind x. weight [channels, W];
+    conv: the state before x, which stays as it is; None: zeros. One token of decoding takes the short way."""
     if _decoding(x, conv, cu_seqlens):
-        conv = conv.clone()  # the caller's state stays as it is
+        conv = conv.clone()
         return causal_conv_step(x[:, 0], weight, None, conv, activation="silu")[:, None], conv
     keywords = {"initial_state": conv, "output_final_state": True, "cu_seqlens": cu_seqlens}
     return causal_conv(x, weight, activation="silu", **keywords)
 
 
-def mix(op, q, k, v, g, beta, S: Tensor | None, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The operator between the projections, with normalized q and k; one token of decoding takes the short way."""
+def mix(op: Callable, inputs: DeltaInputs, S: Tensor | None, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
+    """o [B, T, HV, Dv] of the operator with normalized q and k, and the memory behind it. S: the memory before, which
+    stays as it is; None: zeros. One token of decoding takes the short way."""
+    q, k, v, g, beta, _ = inputs
     if _decoding(q, S, cu_seqlens):
         after = torch.empty_like(S)
         o = decode_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0], S, use_qk_l2norm_in_kernel=True, out=after)
@@ -56,13 +70,13 @@ class DeltaMixer(LinearMixer):
 
     def state_before(self, layer: nn.Module, h: Tensor, before: TextBefore) -> DeltaState:
         conv = before.tail(layer.project_qkv(h), layer.conv1d.weight.shape[-1] - 1)
-        _, k, v, g, beta, _ = layer.project(h, conv)
-        return DeltaState(conv, before.memory(self.op, k, v, g, beta))
+        x = layer.project(h, conv)
+        return DeltaState(conv, before.memory(self.op, x.k, x.v, x.g, x.beta))
 
     def look(self, layer: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
         """A linear layer reads sums of values too, o_t = sum_s c_ts v_s: the weights are |c_ts| / sum_s |c_ts|."""
         q, k, v, g, beta, _ = layer.project(h)
-        (B, T), HV = v.shape[:2], v.shape[2]
+        B, T, HV, _ = v.shape
         one_hot = torch.eye(T, dtype=v.dtype, device=v.device)[None, :, None].expand(B, T, HV, T)
         c, _ = self.op(q, k, one_hot, g, beta, use_qk_l2norm_in_kernel=True)  # o is linear in v
         c = c.transpose(1, 2).abs()

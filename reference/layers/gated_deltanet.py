@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from reference.layers.delta import DeltaMixer, DeltaState, convolve, mix
+from reference.layers.batch import PLAIN, BatchLayout
+from reference.layers.delta import DeltaInputs, DeltaMixer, DeltaState, convolve, mix
 from reference.layers.gated_norm import GatedRMSNorm
 from reference.layers.gates import initial_A_log, initial_dt_bias, log_decay
 from reference.layers.mixer import Sizes
@@ -13,11 +14,19 @@ from reference.ops.gated_delta import chunk_gated_delta_rule
 class GatedDeltaNet(nn.Module):
     """Project, convolve, write and read the memory, norm and gate, project back.
 
-    d_model; n_key_heads, n_value_heads (a multiple), key_dim and value_dim per head; conv_width W = 4.
-    beta_max: 1, or 2 to allow negative eigenvalues (Olmo Hybrid). gate: "silu" (Qwen3-Next) or "sigmoid".
+    d_model          channels of x and y
+    n_key_heads      heads of queries and keys
+    n_value_heads    heads of values, decays, write strengths and memories: a multiple of n_key_heads
+    key_dim          channels per key head
+    value_dim        channels per value head
+    conv_width       tokens that the convolution of q, k and v reads
+    beta_max         largest write strength: 1, or 2 to allow negative eigenvalues (Olmo Hybrid)
+    norm_activation  of the gate in the norm behind the operator: "silu" (Qwen3-Next) or "sigmoid"
+    norm_eps         eps of that norm
 
-    forward(x [B, T, d_model], state=None) -> (y [B, T, d_model], DeltaState). With a state the tokens continue
-    it; the state passed in is not changed. cu_seqlens packs sequences into B = 1, states then one per sequence.
+    forward(x [B, T, d_model], state=None, layout=PLAIN) -> (y [B, T, d_model], DeltaState). With a state, x continues
+    the text that the state has read; the state that is passed in is not changed. Packed texts have one state each.
+    Raises ValueError that names the argument.
     Source: Yang et al. 2025; parameter names are those of transformers' qwen3_5 (qwen3_next fuses some).
     """
 
@@ -31,7 +40,7 @@ class GatedDeltaNet(nn.Module):
         *,
         conv_width: int = 4,
         beta_max: float = 1.0,
-        gate: str = "silu",
+        norm_activation: str = "silu",
         norm_eps: float = 1e-6,
     ):
         super().__init__()
@@ -50,26 +59,26 @@ class GatedDeltaNet(nn.Module):
         )
         self.A_log = nn.Parameter(initial_A_log(n_value_heads))
         self.dt_bias = nn.Parameter(initial_dt_bias(n_value_heads))
-        self.norm = GatedRMSNorm(value_dim, activation=gate, eps=norm_eps)
+        self.norm = GatedRMSNorm(value_dim, activation=norm_activation, eps=norm_eps)
         self.out_proj = Projection(self.channels[2], d_model, bias=False)
 
     def forward(
-        self, x: Tensor, state: DeltaState | None = None, *, cu_seqlens: Tensor | None = None
+        self, x: Tensor, state: DeltaState | None = None, layout: BatchLayout = PLAIN
     ) -> tuple[Tensor, DeltaState]:
-        q, k, v, g, beta, conv = self.project(x, None if state is None else state.conv, cu_seqlens)
-        S = None if state is None else state.S
-        o, S = mix(chunk_gated_delta_rule, q, k, v, g, beta, S, cu_seqlens)
+        x, (conv, S) = layout.without_padding(x), (None, None) if state is None else state
+        inputs = self.project(x, conv, layout.cu_seqlens)
+        o, S = mix(chunk_gated_delta_rule, inputs, S, layout.cu_seqlens)
         z = self.in_proj_z(x).unflatten(-1, (-1, self.value_dim))
-        return self.out_proj(self.norm(o, z).flatten(2)), DeltaState(conv, S)
+        return self.out_proj(self.norm(o, z).flatten(2)), DeltaState(inputs.conv, S)
 
-    def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The operator's arguments q, k (not yet normalized), v, g, beta, and the convolution's state after x."""
+    def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> DeltaInputs:
+        """From x [B, T, d_model] and the convolution's state before it to the operator's arguments."""
         qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, cu_seqlens)
         q, k, v = qkv.split(self.channels, -1)
         q, k = (y.unflatten(-1, (-1, self.key_dim)) for y in (q, k))
         beta = self.beta_max * self.in_proj_b(x).sigmoid()
         g = log_decay(self.in_proj_a(x), self.A_log, self.dt_bias)
-        return q, k, v.unflatten(-1, (-1, self.value_dim)), g, beta, conv
+        return DeltaInputs(q, k, v.unflatten(-1, (-1, self.value_dim)), g, beta, conv)
 
     def project_qkv(self, x: Tensor) -> Tensor:
         """q, k and v side by side, before the convolution: [B, T, channels]."""
@@ -93,7 +102,7 @@ class GatedDeltaNetMixer(DeltaMixer):
             config.linear_value_head_dim,
             conv_width=config.linear_conv_kernel_dim,
             beta_max=2.0 if config.linear_allow_neg_eigval else 1.0,
-            gate=config.linear_gate,
+            norm_activation=config.linear_gate,
             norm_eps=self.norm_eps(config),
         )
 

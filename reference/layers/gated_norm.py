@@ -12,8 +12,12 @@ ACTIVATIONS = {"silu": F.silu, "sigmoid": torch.sigmoid}
 class GatedRMSNorm(nn.Module):
     """RMSNorm of each head, *then* the gate: weight · x / rms(x) · act(z). Mamba-2 has the opposite order.
 
-    x, z [..., dim] -> [..., dim] in x's dtype, computed in float32 at least. activation: "silu" (Gated
-    DeltaNet) or "sigmoid" (KDA). Source: Qwen3-Next, Kimi Linear.
+    dim         channels of a head
+    activation  of the gate: "silu" (Gated DeltaNet) or "sigmoid" (KDA)
+    eps         added to the mean
+
+    forward(x, z [..., dim]) -> [..., dim] in x's dtype, computed in float32 at least. Raises ValueError that names the
+    argument. Source: Qwen3-Next, Kimi Linear.
     """
 
     def __init__(self, dim: int, *, activation: str = "silu", eps: float = 1e-6):

@@ -6,11 +6,19 @@ from reference.layers.rope import RopeScaling, Rotary
 
 
 class Indexer(nn.Module):
-    """The lightning indexer's projections: small queries from the query latent, one small key per token, head weights.
+    """Small queries from the query latent, one small key per token, a weight for each head.
 
-    forward(x [B, T, d_model], q_latent [B, T, q_rank], positions [T]) -> q_idx [B, T, HI, DI], k_idx [B, T, DI],
-    w_idx [B, T, HI], as lightning_indexer takes them. The first rope_dim channels turn, half-split (the attention
-    beside it pairs neighbours). Source: DeepSeek-V3.2, eq. 1, and its inference code.
+    d_model       channels of x
+    q_rank        width of the query latent
+    n_heads       heads, HI
+    head_dim      channels per head, DI
+    rope_dim      channels at the start of a head that turn, half-split (the attention beside it pairs neighbours)
+    rope_theta    base of the rotary frequencies
+    rope_scaling  frequencies for texts longer than those of pretraining
+
+    forward(x [B, T, d_model], q_latent [B, T, q_rank], positions [T] or [B, T]) -> q_idx [B, T, HI, DI], k_idx
+    [B, T, DI], w_idx [B, T, HI], as lightning_indexer takes them.
+    Source: DeepSeek-V3.2, eq. 1, and its inference code.
     """
 
     def __init__(

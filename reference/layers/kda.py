@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from reference.layers.delta import DeltaMixer, DeltaState, convolve, mix
+from reference.layers.batch import PLAIN, BatchLayout
+from reference.layers.delta import DeltaInputs, DeltaMixer, DeltaState, convolve, mix
 from reference.layers.gated_norm import GatedRMSNorm
 from reference.layers.gates import initial_A_log, initial_dt_bias, log_decay
 from reference.layers.mixer import Sizes
@@ -12,7 +13,10 @@ from reference.ops.kda import chunk_kda
 
 
 class ForgetGate(nn.Module):
-    """One log decay per key channel, through a projection of rank head_dim: x [B, T, d_model] -> g [B, T, H, Dk]."""
+    """One log decay per key channel, through a projection of rank head_dim.
+
+    forward(x [B, T, d_model]) -> g [B, T, H, Dk].
+    """
 
     def __init__(self, d_model: int, n_heads: int, head_dim: int):
         super().__init__()
@@ -30,7 +34,14 @@ class ForgetGate(nn.Module):
 class KimiDeltaAttention(nn.Module):
     """Gated DeltaNet with one decay per key channel, and gates of low rank.
 
-    d_model, n_heads, head_dim (keys and values alike); forward as GatedDeltaNet.
+    d_model     channels of x and y
+    n_heads     heads
+    head_dim    channels per head, of keys and values alike
+    conv_width  tokens that the convolution of q, k and v reads
+    norm_eps    eps of the norm behind the operator
+
+    forward as GatedDeltaNet. g_a_proj and g_b_proj, names of the checkpoint, make the gate of that norm; the decay g
+    comes from forget_gate.
     Source: Kimi Team 2025; parameter names are those of transformers' kimi_linear.
     """
 
@@ -47,18 +58,19 @@ class KimiDeltaAttention(nn.Module):
         self.o_proj = Projection(width, d_model, bias=False)
 
     def forward(
-        self, x: Tensor, state: DeltaState | None = None, *, cu_seqlens: Tensor | None = None
+        self, x: Tensor, state: DeltaState | None = None, layout: BatchLayout = PLAIN
     ) -> tuple[Tensor, DeltaState]:
-        q, k, v, g, beta, conv = self.project(x, None if state is None else state.conv, cu_seqlens)
-        o, S = mix(chunk_kda, q, k, v, g, beta, None if state is None else state.S, cu_seqlens)
+        x, (conv, S) = layout.without_padding(x), (None, None) if state is None else state
+        inputs = self.project(x, conv, layout.cu_seqlens)
+        o, S = mix(chunk_kda, inputs, S, layout.cu_seqlens)
         z = self.g_b_proj(self.g_a_proj(x)).unflatten(-1, (self.n_heads, self.head_dim))
-        return self.o_proj(self.o_norm(o, z).flatten(2)), DeltaState(conv, S)
+        return self.o_proj(self.o_norm(o, z).flatten(2)), DeltaState(inputs.conv, S)
 
-    def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> tuple[Tensor, ...]:
+    def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> DeltaInputs:
         """As GatedDeltaNet.project, with g [B, T, H, Dk]."""
         qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, cu_seqlens)
         q, k, v = (y.unflatten(-1, (self.n_heads, self.head_dim)) for y in qkv.chunk(3, -1))
-        return q, k, v, self.forget_gate(x), self.b_proj(x).sigmoid(), conv
+        return DeltaInputs(q, k, v, self.forget_gate(x), self.b_proj(x).sigmoid(), conv)
 
     def project_qkv(self, x: Tensor) -> Tensor:
         """q, k and v side by side, before the convolution: [B, T, channels]."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from reference.arguments import check_count, check_positive_int
+from reference.layers.batch import PLAIN, BatchLayout, read_packed
 from reference.layers.indexer import Indexer
 from reference.layers.mixer import Draw, Sizes, SoftmaxMixer
 from reference.layers.norm import RMSNorm
@@ -21,22 +22,34 @@ class LatentState(NamedTuple):
     latent: Tensor  # [B, S, kv_rank], normed
     k_rope: Tensor  # [B, S, rope_dim], turned already, one for all heads
     k_idx: Tensor | None  # [B, S, index_dim], the indexer's key, turned already; None without an indexer
-    seen: int
+    seen: int  # tokens since the start
 
 
 class LatentAttention(nn.Module):
     """MLA: all heads' keys and values are computed from one small vector per token, and only that is cached.
 
-    q_rank: width of the query latent, None for a direct projection. kv_rank: width of the cached latent. nope_dim
-    channels per head carry content, rope_dim (0: none) the position, with one rotary key for all heads; rotate=False
-    has those channels and doesn't turn them (Kimi Linear); v_dim are the values'. top_k turns on DeepSeek's sparse
-    attention: an indexer with index_heads of index_dim chooses top_k tokens per query; keep_first tokens at the start
-    are always among them. It needs q_rank. The norms of both latents have norm_eps, which in the models that ship is
-    1e-6 whatever their config says of other norms.
+    d_model       channels of x and y
+    n_heads       heads
+    kv_rank       width of the cached latent
+    nope_dim      channels per head that carry content
+    v_dim         channels of a value
+    rope_dim      channels per head that carry the position, with one rotary key for all heads; 0: none
+    q_rank        width of the query latent; None: queries are projected directly
+    rope_theta    base of the rotary frequencies
+    rope_scaling  frequencies for texts longer than those of pretraining
+    rotate        False: the rope_dim channels are there and don't turn (Kimi Linear)
+    bias          biases in the projections to the latents and in o_proj
+    top_k         tokens that each query reads, chosen by an indexer (DeepSeek's sparse attention), which needs q_rank;
+                  None: all of them
+    index_heads   heads of the indexer
+    index_dim     channels per head of the indexer
+    keep_first    tokens at the start of the text that are always among the chosen
+    norm_eps      eps of the latents' norms: in the models that ship 1e-6, whatever their config says of other norms
 
-    forward(x [B, T, d_model], state=None) -> (y [B, T, d_model], LatentState). A dense prompt has its keys
-    and values written out; a dense step of one token, and every sparse read, works on the latents (the
-    multi-query form, (5.15)): same numbers, less to read. The indexer gets no gradient from y: see indexer_loss.
+    forward(x [B, T, d_model], state=None, layout=PLAIN) -> (y [B, T, d_model], LatentState). Packed texts take no
+    state and return None. Outputs at padding mean nothing. A dense prompt has its keys and values written out; a dense
+    step of one token, and every sparse read, works on the latents (the multi-query form, (5.15)): same numbers, less
+    to read. The indexer gets no gradient from y: see indexer_loss.
     Parameter names are those of transformers' deepseek_v32. Raises ValueError that names the argument.
     Source: DeepSeek-V2, section 2.1; DeepSeek-V3.2, section 2.1.
     """
@@ -67,104 +80,107 @@ class LatentAttention(nn.Module):
             sizes["q_rank"] = q_rank
         if top_k is not None:
             sizes |= {"top_k": top_k, "index_heads": index_heads, "index_dim": index_dim}
-            check_count("keep_first", keep_first, most=top_k)
-            if q_rank is None:
-                raise ValueError("q_rank: the indexer needs the query latent, got None")
-            if not 2 <= rope_dim <= index_dim:
-                raise ValueError(f"rope_dim: expected 2 to index_dim = {index_dim} with an indexer, got {rope_dim}")
+            _check_indexer(q_rank, rope_dim, index_dim, top_k, keep_first)
         for name, value in sizes.items():
             check_positive_int(name, value)
-        self.n_heads, self.kv_rank, self.nope_dim, self.v_dim, self.rope_dim = (
-            n_heads,
-            kv_rank,
-            nope_dim,
-            v_dim,
-            rope_dim,
-        )
-        self.top_k, self.keep_first, self.scale = top_k, keep_first, (nope_dim + rope_dim) ** -0.5
+        self.n_heads, self.kv_rank, self.q_rank = n_heads, kv_rank, q_rank
+        self.nope_dim, self.rope_dim, self.v_dim = nope_dim, rope_dim, v_dim
+        self.top_k, self.keep_first = top_k, keep_first
+        width = nope_dim + rope_dim
+        self.scale = width**-0.5
         if rotate and rope_scaling is not None:
             self.scale *= rope_scaling.temperature
-        width = n_heads * (nope_dim + rope_dim)
         if q_rank is None:
-            self.q_proj = nn.Linear(d_model, width, bias=False)
+            self.q_proj = nn.Linear(d_model, n_heads * width, bias=False)
         else:
             self.q_a_proj = nn.Linear(d_model, q_rank, bias=bias)
             self.q_a_layernorm = RMSNorm(q_rank, eps=norm_eps)
-            self.q_b_proj = nn.Linear(q_rank, width, bias=False)
+            self.q_b_proj = nn.Linear(q_rank, n_heads * width, bias=False)
         self.kv_a_proj_with_mqa = nn.Linear(d_model, kv_rank + rope_dim, bias=bias)
         self.kv_a_layernorm = RMSNorm(kv_rank, eps=norm_eps)
         self.kv_b_proj = nn.Linear(kv_rank, n_heads * (nope_dim + v_dim), bias=False)
         self.o_proj = nn.Linear(n_heads * v_dim, d_model, bias=bias)
-        turned = rotate and rope_dim
-        self.rope = Rotary(rope_dim, rope_theta, interleaved=True, scaling=rope_scaling) if turned else None
-        self.indexer = None
+        self.rope, self.indexer = None, None
+        if rotate and rope_dim:
+            self.rope = Rotary(rope_dim, rope_theta, interleaved=True, scaling=rope_scaling)
         if top_k is not None:
             self.indexer = Indexer(d_model, q_rank, index_heads, index_dim, rope_dim, rope_theta, rope_scaling)
 
     def forward(
-        self,
-        x: Tensor,
-        state: LatentState | None = None,
-        *,
-        cu_seqlens: Tensor | None = None,
-        left_padding: Tensor | None = None,
+        self, x: Tensor, state: LatentState | None = None, layout: BatchLayout = PLAIN
     ) -> tuple[Tensor, LatentState | None]:
-        if cu_seqlens is not None:
-            pieces = x.split(cu_seqlens.diff().tolist(), 1)  # sequences of one batch don't see each other
-            return torch.cat([self(piece)[0] for piece in pieces], 1), None
+        if layout.cu_seqlens is not None:
+            return read_packed(self, x, layout.cu_seqlens), None
         begin = 0 if state is None else state.seen
-        positions = torch.arange(begin, begin + x.shape[1], device=x.device)
-        if left_padding is not None:
-            positions = (positions - left_padding[:, None]).clamp(min=0)
+        positions = layout.positions(begin, x)
         q_nope, q_rope, q_latent = self._queries(x, positions)
-        latent, k_rope = self.kv_a_proj_with_mqa(x).split([self.kv_rank, self.rope_dim], -1)
-        latent, k_idx = self.kv_a_layernorm(latent), None
-        if self.rope:
-            k_rope = self.rope(k_rope[:, :, None], positions)[:, :, 0]
-        if self.indexer is not None:
-            q_idx, k_idx, w_idx = self.indexer(x, q_latent, positions)
+        latent, k_rope = self._latents(x, positions)
+        q_idx, k_idx, w_idx = (None,) * 3 if self.indexer is None else self.indexer(x, q_latent, positions)
         if state is not None:
             latent, k_rope = torch.cat([state.latent, latent], 1), torch.cat([state.k_rope, k_rope], 1)
             k_idx = None if k_idx is None else torch.cat([state.k_idx, k_idx], 1)
-        if self.indexer is not None and k_idx.shape[1] > self.top_k:  # below, nothing is left out
-            limits = {"top_k": self.top_k, "keep_first": self.keep_first, "left_padding": left_padding}
-            chosen = lightning_indexer(q_idx, k_idx, w_idx, **limits)
-            o = self._on_latents(q_nope, q_rope, latent, k_rope, chosen, None)
+        after = LatentState(latent, k_rope, k_idx, begin + x.shape[1])
+        padding = layout.left_padding
+        if k_idx is not None and after.seen > self.top_k:  # below, nothing is left out
+            limits = {"top_k": self.top_k, "keep_first": self.keep_first, "left_padding": padding}
+            o = self._on_latents(q_nope, q_rope, after, chosen=lightning_indexer(q_idx, k_idx, w_idx, **limits))
         elif x.shape[1] == 1:
-            o = self._on_latents(q_nope, q_rope, latent, k_rope, None, left_padding)
+            o = self._on_latents(q_nope, q_rope, after, left_padding=padding)
         else:
-            o = self._written_out(q_nope, q_rope, latent, k_rope, left_padding)
-        return self.o_proj(o.flatten(2)), LatentState(latent, k_rope, k_idx, begin + x.shape[1])
+            o = self._written_out(q_nope, q_rope, after, left_padding=padding)
+        return self.o_proj(o.flatten(2)), after
 
     def _queries(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        q_latent = None
-        if hasattr(self, "q_proj"):
-            q = self.q_proj(x)
-        else:
-            q_latent = self.q_a_layernorm(self.q_a_proj(x))
-            q = self.q_b_proj(q_latent)
+        """Content and rotary channels of the queries, [B, T, H, nope_dim] and [B, T, H, rope_dim], and their latent."""
+        q_latent = None if self.q_rank is None else self.q_a_layernorm(self.q_a_proj(x))
+        q = self.q_proj(x) if q_latent is None else self.q_b_proj(q_latent)
         q_nope, q_rope = q.unflatten(-1, (self.n_heads, -1)).split([self.nope_dim, self.rope_dim], -1)
         return q_nope, self.rope(q_rope, positions) if self.rope else q_rope, q_latent
 
-    def _written_out(self, q_nope, q_rope, latent, k_rope, left_padding) -> Tensor:
+    def _latents(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """What is cached of each token: the latent [B, T, kv_rank] and the rotary key [B, T, rope_dim]."""
+        latent, k_rope = self.kv_a_proj_with_mqa(x).split([self.kv_rank, self.rope_dim], -1)
+        if self.rope:
+            k_rope = self.rope(k_rope[:, :, None], positions)[:, :, 0]
+        return self.kv_a_layernorm(latent), k_rope
+
+    def _written_out(self, q_nope: Tensor, q_rope: Tensor, state: LatentState, left_padding: Tensor | None) -> Tensor:
         """Every head's own keys and values, then ordinary attention: (5.14)."""
-        kv = self.kv_b_proj(latent).unflatten(-1, (self.n_heads, -1))
+        kv = self.kv_b_proj(state.latent).unflatten(-1, (self.n_heads, -1))
         k_nope, v = kv.split([self.nope_dim, self.v_dim], -1)
-        k = torch.cat([k_nope, k_rope[:, :, None].expand(-1, -1, self.n_heads, -1)], -1)
+        k = torch.cat([k_nope, state.k_rope[:, :, None].expand(-1, -1, self.n_heads, -1)], -1)
         q = torch.cat([q_nope, q_rope], -1)
         return softmax_attention(q, k, v, scale=self.scale, left_padding=left_padding)
 
-    def _on_latents(self, q_nope, q_rope, latent, k_rope, chosen, left_padding) -> Tensor:
-        """The matrices change sides: one key and one value, the latent, for all heads: (5.15)."""
+    def _on_latents(
+        self,
+        q_nope: Tensor,
+        q_rope: Tensor,
+        state: LatentState,
+        *,
+        chosen: Tensor | None = None,
+        left_padding: Tensor | None = None,
+    ) -> Tensor:
+        """The matrices change sides: one key and one value, the latent, for all heads: (5.15). chosen: the tokens that
+        each query reads, padding left out already."""
         weight = self.kv_b_proj.weight.unflatten(0, (self.n_heads, -1))  # [H, nope + v, rank]
         to_key, to_value = weight.split([self.nope_dim, self.v_dim], 1)
         q = torch.cat([torch.einsum("bthd,hdr->bthr", q_nope, to_key), q_rope], -1)
-        k, v = torch.cat([latent, k_rope], -1)[:, :, None], latent[:, :, None]
+        k, v = torch.cat([state.latent, state.k_rope], -1)[:, :, None], state.latent[:, :, None]
         if chosen is None:
             o = softmax_attention(q, k, v, scale=self.scale, left_padding=left_padding)
         else:
             o = sparse_attention(q, k, v, chosen, scale=self.scale)
         return torch.einsum("bthr,hdr->bthd", o, to_value)
+
+
+def _check_indexer(q_rank: int | None, rope_dim: int, index_dim: int, top_k: int, keep_first: int) -> None:
+    """Raises ValueError that names what an indexer can't work with."""
+    check_count("keep_first", keep_first, most=top_k)
+    if q_rank is None:
+        raise ValueError("q_rank: the indexer needs the query latent, got None")
+    if not 2 <= rope_dim <= index_dim:
+        raise ValueError(f"rope_dim: expected 2 to index_dim = {index_dim} with an indexer, got {rope_dim}")
 
 
 class LatentMixer(SoftmaxMixer):

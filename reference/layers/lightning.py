@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reference.layers.batch import PLAIN, BatchLayout
 from reference.layers.mixer import LinearMixer, Sizes, TextBefore
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
@@ -23,9 +24,17 @@ def decay_slopes(n_heads: int, layer: int, n_layers: int) -> Tensor:
 class LightningAttention(nn.Module):
     """q, k, v = silu(W x); a decayed sum of key-value products; one norm over all heads; a sigmoid gate.
 
-    No rotary positions, no unit keys, no scale. layer and n_layers set the decay. The state is S
-    [B, H, D, D], float32 whatever the model's dtype.
-    forward(x [B, T, d_model], state=None) -> (y [B, T, d_model], S).
+    No rotary positions, no unit keys, no scale.
+
+    d_model   channels of x and y
+    n_heads   heads
+    head_dim  channels per head
+    layer     index of the layer in the model, from 0: with n_layers it sets the decay
+    n_layers  layers of the model
+    norm_eps  eps of the norm
+
+    forward(x [B, T, d_model], state=None, layout=PLAIN) -> (y [B, T, d_model], S), as GatedDeltaNet; the state is S
+    [B, H, D, D], float32 whatever the model's dtype. Raises ValueError that names the argument.
     Source: MiniMax-01; parameter names are those of transformers' minimax.
     """
 
@@ -50,13 +59,11 @@ class LightningAttention(nn.Module):
         self.reset_buffers(self.g.device)
         return self
 
-    def forward(
-        self, x: Tensor, state: Tensor | None = None, *, cu_seqlens: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, state: Tensor | None = None, layout: BatchLayout = PLAIN) -> tuple[Tensor, Tensor]:
+        x = layout.without_padding(x)
         q, k, v = self.project(x)
-        o, S = chunk_lightning_attention(
-            q, k, v, self.g, scale=1.0, initial_state=state, output_final_state=True, cu_seqlens=cu_seqlens
-        )
+        keywords = {"initial_state": state, "output_final_state": True, "cu_seqlens": layout.cu_seqlens}
+        o, S = chunk_lightning_attention(q, k, v, self.g, scale=1.0, **keywords)
         return self.out_proj(self.output_gate(x).sigmoid() * self.norm(o.flatten(2))), S
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,8 @@
 """The feed-forward half of a block: SwiGLU, and a mixture of such experts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -10,7 +13,14 @@ from reference.layers.projection import Projection
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate(x)) · up(x)): x [..., d_model] -> [..., d_model]. Source: Shazeer 2020."""
+    """down(silu(gate(x)) · up(x)).
+
+    d_model   channels of x and y
+    d_hidden  channels of gate and up
+    bias      biases in the three projections
+
+    forward(x [..., d_model]) -> the same shape. Source: Shazeer 2020.
+    """
 
     def __init__(self, d_model: int, d_hidden: int, *, bias: bool = False):
         super().__init__()
@@ -22,7 +32,7 @@ class SwiGLU(nn.Module):
         gate, up = self.gate_proj(x), self.up_proj(x)
         if torch.is_grad_enabled():
             return self.down_proj(F.silu(gate) * up)
-        return self.down_proj(F.silu(gate, inplace=True).mul_(up))  # nobody needs the two again
+        return self.down_proj(F.silu(gate, inplace=True).mul_(up))  # the two aren't needed again
 
 
 class Routing(NamedTuple):
@@ -33,18 +43,42 @@ class Routing(NamedTuple):
     weights: Tensor  # [tokens, top_k]
 
 
+_collected: ContextVar[list[Routing] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collect_routing() -> Iterator[list[Routing]]:
+    """Within the block, every call of a mixture of experts adds its Routing to the list: for load_balancing_loss."""
+    found: list[Routing] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
+
 class MixtureOfExperts(nn.Module):
-    """Each token visits top_k of n_experts SwiGLUs, and a shared one of width d_shared (0: none).
+    """Each token visits top_k of n_experts SwiGLUs, and a shared one.
 
-    router "softmax": the probabilities of the top_k, rescaled to sum to 1 if norm_top_k (Qwen3-Next, MiniMax; with
-    biases gpt-oss). "sigmoid": each expert's own probability; the choice, and only the choice, adds a correction per
-    expert that keeps the load even; experts in n_groups of which top_groups are looked at, a group being worth its two
-    best (DeepSeek-V3, eq. 16 and section 2.1.2; Kimi Linear, MiniMax-M2). routed_scale multiplies the weights.
-    shared_gate: the shared expert stands behind a sigmoid of its own (Qwen3-Next). clamp (limit, alpha) is gpt-oss's
-    expert: (up + 1) · gate · sigmoid(alpha gate) with both held within limit; bias: biases in router and experts.
+    d_model       channels of x and y
+    d_hidden      width of an expert
+    n_experts     experts
+    top_k         experts that a token visits
+    d_shared      width of the expert that every token visits; 0: there is none
+    shared_gate   whether what the shared expert returns passes a sigmoid gate (Qwen3-Next)
+    norm_top_k    whether the weights of the top_k are rescaled to sum to 1
+    router        "softmax": the weights are the probabilities of the top_k (Qwen3-Next, MiniMax, gpt-oss). "sigmoid":
+                  each expert's own probability; the choice, and only the choice, adds a correction per expert that
+                  keeps the load even (DeepSeek-V3, Kimi Linear, MiniMax-M2)
+    n_groups      groups of experts ("sigmoid")
+    top_groups    groups that a token may choose from, a group being worth its two best experts
+    routed_scale  factor of the weights
+    clamp         (limit, alpha) of gpt-oss's expert: (up + 1) · gate · sigmoid(alpha gate), both held within limit
+    bias          biases in router and experts
 
-    x [B, T, d_model] -> the same shape; `routing` of the last call is kept for load_balancing_loss.
-    Parameter names after Qwen3-Next's experts, stacked. Raises ValueError that names the argument.
+    forward(x [B, T, d_model]) -> the same shape. `collect_routing` collects which experts were chosen.
+    Parameter names after Qwen3-Next's experts, stacked; `gate` is the router's projection there and here. Raises
+    ValueError that names the argument. Source of the groups: DeepSeek-V3, eq. 16 and section 2.1.2.
     """
 
     def __init__(
@@ -72,7 +106,7 @@ class MixtureOfExperts(nn.Module):
         if n_experts % n_groups or not 1 <= top_groups <= n_groups or top_k > n_experts // n_groups * top_groups:
             groups = f"{top_groups} of {n_groups}"
             raise ValueError(f"n_groups, top_groups: {groups} can't give {top_k} of {n_experts} experts")
-        self.top_k, self.norm_top_k, self.routing, self.clamp = top_k, norm_top_k, None, clamp
+        self.top_k, self.norm_top_k, self.clamp = top_k, norm_top_k, clamp
         self.n_groups, self.top_groups, self.routed_scale = n_groups, top_groups, routed_scale
         self.gate = Projection(d_model, n_experts, bias=bias)
         if router == "sigmoid":
@@ -88,12 +122,15 @@ class MixtureOfExperts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(0, -2)
-        self.routing = self.route(tokens)
+        routing = self.route(tokens)
+        collected = _collected.get()
+        if collected is not None:
+            collected.append(routing)
         y = torch.zeros_like(tokens)
-        for expert in self.routing.experts.unique().tolist():  # the experts that anybody chose
-            token, rank = (self.routing.experts == expert).nonzero(as_tuple=True)
+        for expert in routing.experts.unique().tolist():  # the experts that some token chose
+            token, rank = (routing.experts == expert).nonzero(as_tuple=True)
             out = self._visit(expert, tokens[token])
-            y = y.index_add(0, token, (out * self.routing.weights[token, rank, None]).to(y.dtype))
+            y = y.index_add(0, token, (out * routing.weights[token, rank, None]).to(y.dtype))
         if self.shared_expert is not None:
             shared = self.shared_expert(tokens)
             if self.shared_expert_gate is not None:

@@ -10,8 +10,12 @@ from reference.dtypes import inner_dtype
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps), times a learned weight per channel.
 
-    x [..., dim] -> [..., dim] in x's dtype; the mean is taken in float32 at least. zero_centered: the factor is
-    1 + weight with weight starting at 0, so that weight decay pulls it towards 1 and not towards 0.
+    dim            channels
+    eps            added to the mean
+    zero_centered  the factor is 1 + weight with weight starting at 0, so that weight decay pulls the factor towards 1
+                   and not towards 0
+
+    forward(x [..., dim]) -> the same shape in x's dtype; the mean is taken in float32 at least.
     Source: Zhang and Sennrich 2019; zero-centred as in Qwen3-Next.
     """
 

@@ -1,4 +1,4 @@
-"""Rotary positions: pairs of channels turn with the position, so that q·k depends on the distance alone."""
+"""Rotary positions: pairs of channels turn with the position, so that q·k depends only on their distance."""
 
 import math
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class RopeScaling:
 
     @property
     def magnitude(self) -> float:
-        """What cosines and sines are multiplied with; 1 but for yarn."""
+        """What cosines and sines are multiplied with; 1 except for yarn."""
         if self.rope_type != "yarn":
             return 1.0
         if self.attention_factor is not None:
@@ -125,9 +125,14 @@ def apply_rope(
 ) -> Tensor:
     """Turn the first 2 len(frequencies) channels of x [B, T, H, D]; the rest pass (partial RoPE).
 
-    positions [T] or [B, T], whole numbers. Half-split pairs channel i with i + n (Llama, Qwen, gpt-oss);
-    interleaved pairs 2i with 2i + 1 (DeepSeek). magnitude: the turned channels grow by it (YaRN). Angles are
-    computed in float32 (float64 for float64 x). Raises ValueError if x has too few channels.
+    x            [B, T, H, D], queries or keys
+    positions    [T] or [B, T], whole numbers
+    frequencies  [n], angle per token of each of the n pairs
+    interleaved  False: channel i is paired with i + n (Llama, Qwen, gpt-oss). True: 2i with 2i + 1 (DeepSeek)
+    magnitude    factor of the turned channels (YaRN)
+
+    Returns the shape and dtype of x; angles are computed in float32 (float64 for float64 x). Raises ValueError if x
+    has too few channels.
     Source: Su et al. 2021, eq. 34.
     """
     n = frequencies.shape[0]
@@ -148,7 +153,12 @@ def apply_rope(
 class Rotary(nn.Module):
     """apply_rope with frequencies of its own, which stay in float32 when the model's weights change their dtype.
 
-    dim: channels that turn; theta, interleaved, scaling: see above. forward(x [B, T, H, D], positions [T] or [B, T]).
+    dim          channels that turn
+    theta        base of the frequencies
+    interleaved  which channels are pairs, see apply_rope
+    scaling      how the frequencies are changed for long texts; None: not at all
+
+    forward(x [B, T, H, D], positions [T] or [B, T]) -> the shape of x.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The hybrid model: its configuration, blocks and cache, how it writes text, and what it costs.
+"""The hybrid model: configuration, blocks, cache, generation of text, and costs.
 
 Read `config`, `block`, `hybrid`, in this order. The names that users need are in `reference` itself: HybridLM,
 HybridConfig, preset, new_cache, generate.

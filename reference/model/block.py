@@ -1,11 +1,8 @@
 """One block of the hybrid model: the mixer that layer_types names, then a dense or sparse MLP."""
 
-from typing import NamedTuple
-
 from torch import Tensor, nn
 
-from reference.layers.attention import Attention
-from reference.layers.latent import LatentAttention
+from reference.layers.batch import PLAIN, BatchLayout
 from reference.layers.mixers import mixer
 from reference.layers.mlp import MixtureOfExperts, SwiGLU
 from reference.layers.norm import RMSNorm
@@ -38,23 +35,18 @@ def build_mlp(config: HybridConfig, layer: int) -> nn.Module:
     )
 
 
-class Rows(NamedTuple):
-    """How the rows of a batch are laid out, where they are more than plain texts of one length."""
-
-    cu_seqlens: Tensor | None = None  # boundaries of the texts packed into one row
-    left_padding: Tensor | None = None  # [B] tokens at the start that are none
-    is_token: Tensor | None = None  # [B, T], False where left_padding reaches
-
-
-NO_ROWS = Rows()
-
-
 class Block(nn.Module):
-    """x + mixer(norm(x)), then x + mlp(norm(x)); the mixer's state goes in and comes out.
+    """x + mixer(norm(x)), then x + mlp(norm(x)).
+
+    config  the model's
+    layer   index of the block in the model
 
     Two families differ. Olmo's softmax layers norm what comes out: x + norm(mixer(x)), x + norm(mlp(x))
     (config.softmax_norm_after). MiniMax-01 keeps the normed input, h = norm(x), alpha h + beta mixer(h)
     (config.normed_residual).
+
+    forward(x [B, T, hidden_size], state, layout=PLAIN) -> (x [B, T, hidden_size], state), the mixer's state before x
+    and behind x.
     """
 
     def __init__(self, config: HybridConfig, layer: int):
@@ -70,16 +62,11 @@ class Block(nn.Module):
         self.post_feedforward_layernorm = RMSNorm(config.hidden_size, **norm) if self.norm_after else None
         self.scales = None
         if config.normed_residual:
-            mixing = "full_attn" if softmax else "linear_attn"
-            self.scales = [[getattr(config, f"{f}_{s}_factor") for s in ("alpha", "beta")] for f in (mixing, "mlp")]
+            self.scales = _scales(config, "full_attn" if softmax else "linear_attn"), _scales(config, "mlp")
 
-    def forward(self, x: Tensor, state: object, rows: Rows = NO_ROWS) -> tuple[Tensor, object]:
+    def forward(self, x: Tensor, state: object, layout: BatchLayout = PLAIN) -> tuple[Tensor, object]:
         h = x if self.norm_after else self.input_layernorm(x)
-        read = h if rows.is_token is None else h * rows.is_token[..., None]
-        options = {"cu_seqlens": rows.cu_seqlens}
-        if isinstance(self.mixer, Attention | LatentAttention):
-            options["left_padding"] = rows.left_padding
-        mixed, state = self.mixer(read, state, **options)  # a linear layer writes nothing for a zero, it has no bias
+        mixed, state = self.mixer(h, state, layout=layout)
         if self.norm_after:
             x = x + self.post_attention_layernorm(mixed)
             return x + self.post_feedforward_layernorm(self.mlp(x)), state
@@ -89,3 +76,8 @@ class Block(nn.Module):
             return mlp_alpha * h + mlp_beta * self.mlp(h), state
         x = x + mixed
         return x + self.mlp(self.post_attention_layernorm(x)), state
+
+
+def _scales(config: HybridConfig, part: str) -> tuple[float, float]:
+    """alpha and beta of a normed residual."""
+    return getattr(config, f"{part}_alpha_factor"), getattr(config, f"{part}_beta_factor")

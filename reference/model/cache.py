@@ -21,20 +21,25 @@ class Snapshot(NamedTuple):
 class Cache:
     """Filled by `model(ids, cache=cache)`: softmax layers' states grow, linear layers' keep their size.
 
+    n_layers    layers of the model
+    batch_size  rows of ids
+
     A recurrent state can't be rewound, so there is no `crop`: take a snapshot where a prefix may be used
-    again (the end of a system prompt, of a turn), and restore it.
+    again (the end of a system prompt, of a turn), and restore the snapshot.
     """
 
     def __init__(self, n_layers: int, batch_size: int):
         self.states: list = [None] * n_layers
         self.batch_size, self.seen = batch_size, 0
         self.unread: Tensor | None = None  # [B, 1] the token that `generate` ended with: in the text, not in the states
-        self.left_padding: Tensor | None = None  # [B] ids at the start of each row that are no tokens
+        self.left_padding: Tensor | None = None  # [B] padding at the start of each row
 
     def snapshot(self) -> Snapshot:
+        """The cache as it is now, without a copy."""
         return Snapshot(tuple(self.states), self.seen, self.left_padding, self.unread)
 
     def restore(self, snapshot: Snapshot) -> None:
+        """Back to the moment of the snapshot. Raises ValueError if the snapshot is of a model of other depth."""
         if len(snapshot.states) != len(self.states):
             raise ValueError(f"snapshot: expected {len(self.states)} layers, got {len(snapshot.states)}")
         rows = {x.shape[0] for state in snapshot.states for x in tensors_of(state)}
@@ -49,6 +54,6 @@ class Cache:
 
 
 def new_cache(model: torch.nn.Module, batch_size: int = 1) -> Cache:
-    """An empty cache for a HybridLM."""
+    """An empty cache for a HybridLM and batch_size rows. Raises ValueError that names batch_size."""
     check_positive_int("batch_size", batch_size)
     return Cache(model.config.num_hidden_layers, batch_size)

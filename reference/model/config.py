@@ -22,7 +22,7 @@ class HybridConfig:
       kda                   Kimi Delta Attention (linear_key_head_dim for keys and values, linear_num_value_heads)
       lightning_attention   decayed linear attention, decay fixed by head and depth (num_attention_heads, head_dim)
 
-    Construction checks every field and raises a ValueError that names it.
+    Construction checks every field and raises a ValueError that names the field.
     """
 
     vocab_size: int
@@ -35,7 +35,7 @@ class HybridConfig:
     # softmax layers
     rope_theta: float = 10_000.0
     rope_scaling: RopeScaling | None = None
-    max_position_embeddings: int = 32_768  # the longest text it was made for; nothing stops a longer one
+    max_position_embeddings: int = 32_768  # the longest text of its training; longer ones are not refused
     partial_rotary_factor: float = 1.0  # 0 turns rotary positions off (NoPE)
     qk_norm: str | None = "head"
     attention_gate: str | None = None  # "elementwise" in Qwen3-Next
@@ -75,7 +75,7 @@ class HybridConfig:
     topk_group: int = 1
     routed_scaling_factor: float = 1.0
     expert_bias: bool = False
-    swiglu_limit: float | None = None  # gpt-oss: gate and up held within it
+    swiglu_limit: float | None = None  # gpt-oss: gate and up held within this limit
     swiglu_alpha: float = 1.702
     router_aux_loss_coef: float = 0.001
     # the rest
@@ -142,6 +142,7 @@ class HybridConfig:
 
     @property
     def num_hidden_layers(self) -> int:
+        """Layers of the model."""
         return len(self.layer_types)
 
     def is_sparse(self, layer: int) -> bool:
@@ -150,9 +151,11 @@ class HybridConfig:
 
     @property
     def rotary_dim(self) -> int:
+        """Channels of a softmax head that turn with the position."""
         return int(self.head_dim * self.partial_rotary_factor)
 
     def to_dict(self) -> dict:
+        """All fields, ready for json.dumps: tuples as lists."""
         return {key: list(x) if isinstance(x, tuple) else x for key, x in asdict(self).items()}
 
     @classmethod

@@ -71,9 +71,13 @@ def _bytes(n: int) -> str:
 
 
 class Work(NamedTuple):
-    """What one token costs in one layer, or in the whole model. flops: two per multiply-add of a product; what is done
-    number by number (norms, gates, exponentials) is left out. Bytes are what has to come from memory and go back to
-    it at least: weights are shared by all texts of a batch, state and cache belong to one text."""
+    """What one token costs in one layer, or in the whole model.
+
+    flops         two per multiply-add of a product; what is done number by number (norms, gates, exponentials) is
+                  left out
+    weight_bytes  bytes of weights that have to be read at least, for all texts of a batch together
+    state_bytes   bytes of state and cache that have to be read and written at least, for each text
+    """
 
     flops: float
     weight_bytes: float
@@ -102,7 +106,7 @@ def mixing_flops(config: HybridConfig, layer: int, position: int, *, chunked: bo
 
 def layer_decode_work(config: HybridConfig, layer: int, position: int, *, element_bytes: int = 2) -> Work:
     """The mixer of one layer, for one token behind `position` others: its weights are read once; softmax layers read
-    what they keep and add a token to it, linear layers read their state and write it back."""
+    what they keep and add a token to it, linear layers read and write their state."""
     weights = mixer_parameters(config, layer)
     flops = 2 * weights + mixing_flops(config, layer, position, chunked=False)
     moved = _record(config, layer).moved_bytes(config, position, element_bytes)
@@ -122,7 +126,7 @@ def decode_work(config: HybridConfig, position: int, *, element_bytes: int = 2) 
 
 
 def prefill_flops(config: HybridConfig, tokens: int) -> float:
-    """A prompt of so many tokens, logits for the last one alone."""
+    """A prompt of so many tokens, logits only for the last one."""
     head = config.hidden_size * config.vocab_size
     flops = 2.0 * (_matrix_parameters(config) - head) * tokens + 2.0 * head
     return flops + sum(prompt_mixing_flops(config, layer, tokens) for layer in range(config.num_hidden_layers))
@@ -130,7 +134,7 @@ def prefill_flops(config: HybridConfig, tokens: int) -> float:
 
 def prompt_mixing_flops(config: HybridConfig, layer: int, tokens: int) -> float:
     """mixing_flops summed over the tokens of a prompt: one layer's operator, without projections."""
-    # made of straight lines over the position: exact at their ends
+    # flops over the position are made of straight lines: the sum over each is exact from its ends
     bends = _record(config, layer).bends(config)
     edges = sorted({0, tokens - 1, *(x for x in bends if 0 < x < tokens - 1)})
     at = {x: mixing_flops(config, layer, x, chunked=True) for x in edges}
@@ -139,7 +143,7 @@ def prompt_mixing_flops(config: HybridConfig, layer: int, tokens: int) -> float:
 
 
 def _matrix_parameters(config: HybridConfig) -> int:
-    """Weights that a token is multiplied with: active ones, without the embedding's table unless it is the head too."""
+    """Weights that a token is multiplied with: active ones, and the embedding's table only if that is the head too."""
     active = count_parameters(config).active
     return active if config.tie_word_embeddings else active - config.vocab_size * config.hidden_size
 

@@ -28,12 +28,17 @@ def generate(
 ) -> Tensor:
     """Continue ids [B, T] by up to max_new_tokens: int64 [B, T + new].
 
-    temperature 0 takes the likeliest token; above 0 samples, after keeping the top_k likeliest, the fewest
-    that hold top_p of the probability, those with at least min_p of the likeliest one's. seed makes sampling
-    repeatable. A row that has produced a token of `stop` repeats it until every row has. stream(tokens [B]) is
-    called after each token. cache: a filled one is continued. For a second turn ids are its new tokens only: the last
-    token of the answer before, which the model hasn't read yet, is read first.
-    left_padding: prompts of different lengths, as pad_left makes them.
+    temperature   0 takes the likeliest token; above 0 samples, after keeping
+    top_k         the likeliest so many,
+    top_p         the fewest that hold so much of the probability, and
+    min_p         those with at least so much of the likeliest one's
+    seed          makes sampling repeatable
+    stream        called with the new tokens [B] after each step
+    stop          a row that has produced one of these tokens repeats it until every row has
+    cache         a filled one is continued: for a second turn ids are its new tokens only; the last token of the answer
+                  before, which the model hasn't read yet, is read first
+    left_padding  [B], for prompts of different lengths, as pad_left makes them
+
     Raises ValueError that names the argument.
     """
     check_sampling(max_new_tokens, temperature, top_k, top_p, min_p)

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from reference.layers.batch import PLAIN, BatchLayout
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
-from reference.model.block import NO_ROWS, Block, Rows
+from reference.model.block import Block
 from reference.model.cache import Cache
 from reference.model.config import HybridConfig
 from reference.ops.shapes import check_cu_seqlens
@@ -15,9 +16,10 @@ from reference.ops.shapes import check_cu_seqlens
 class MultiTokenHead(nn.Module):
     """From the model's last features at t and the embedding of token t+1 to features that predict token t+2.
 
-    forward(x, embedded [B, T, hidden_size], rows) -> [B, T, hidden_size], for the model's own lm_head. One block of
-    softmax attention behind a projection of the two, each normed, side by side. x is what lm_head reads, behind the
-    last norm: Qwen3-Next's head was trained so (vLLM's qwen3_next_mtp), DeepSeek's reads it before that norm.
+    One block of softmax attention behind a projection of the two, each normed, side by side.
+    forward(x, embedded [B, T, hidden_size], layout=PLAIN) -> [B, T, hidden_size], for the model's own lm_head. x is
+    what lm_head reads, behind the last norm: Qwen3-Next's head was trained so (vLLM's qwen3_next_mtp), DeepSeek's
+    reads the features before that norm.
     Source: DeepSeek-V3 section 2.2; names and order (embedding first) as in Qwen3-Next's checkpoints, `mtp.*`.
     """
 
@@ -30,22 +32,23 @@ class MultiTokenHead(nn.Module):
         self.layers = nn.ModuleList([Block(config.with_layers(("full_attention",)), 0)])
         self.norm = RMSNorm(config.hidden_size, **norm)
 
-    def forward(self, x: Tensor, embedded: Tensor, rows: Rows = NO_ROWS) -> Tensor:
+    def forward(self, x: Tensor, embedded: Tensor, layout: BatchLayout = PLAIN) -> Tensor:
         both = torch.cat([self.pre_fc_norm_embedding(embedded), self.pre_fc_norm_hidden(x)], -1)
-        x, _ = self.layers[0](self.fc(both), None, rows)
+        x, _ = self.layers[0](self.fc(both), None, layout)
         return self.norm(x)
 
 
 class HybridLM(nn.Module):
-    """model(ids [B, T]) -> logits [B, T, vocab_size]; model(ids, cache=cache) continues what the cache has seen.
+    """model(ids [B, T]) -> logits [B, T, vocab_size].
 
-    cu_seqlens [0, ..., T] packs several texts into B = 1: each is read as if alone. left_padding [B] makes
-    texts of different lengths one batch: so many ids at the start of each row are no tokens, their logits mean nothing.
-    A cache remembers it: give it with the first call. predict_ahead: (logits, logits of the token after the next
-    [B, T, vocab_size]) by the multi-token-prediction head; at the last token of a text the second means nothing.
+    ids           int32 or int64, 0 to vocab_size - 1
+    cache         what the model has read before ids, from new_cache; filled with ids by the call
+    cu_seqlens    [0, ..., T]: boundaries of the texts packed into B = 1, each of which is read by itself; no cache
+    left_padding  [B], so many ids at the start of each row are padding, whose logits mean nothing: texts of different
+                  lengths in one batch. With a cache, give left_padding with the first call; the cache keeps it
 
-    Weights start normal with standard deviation initializer_range, but for decays, norms and experts, which
-    say in their layers where their start comes from.
+    Weights start normal with standard deviation initializer_range, except those of decays, norms and experts, whose
+    layers say where they start. Raises TypeError or ValueError that names the argument.
     """
 
     def __init__(self, config: HybridConfig):
@@ -56,7 +59,7 @@ class HybridLM(nn.Module):
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps, zero_centered=config.zero_centered_norm)
         self.lm_head = Projection(config.hidden_size, config.vocab_size, bias=False)
         self.mtp = MultiTokenHead(config) if config.num_nextn_predict_layers else None
-        self.recompute = False  # blocks keep their input alone and run again on the way back (activation checkpointing)
+        self.recompute = False  # activation checkpointing: blocks keep only their input and run again in the backward
         self.apply(self._initialize)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
@@ -74,36 +77,47 @@ class HybridLM(nn.Module):
         cache: Cache | None = None,
         cu_seqlens: Tensor | None = None,
         left_padding: Tensor | None = None,
-        predict_ahead: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> Tensor:
         self._check(ids, cache)
-        if predict_ahead and (self.mtp is None or cache is not None):
-            raise ValueError("predict_ahead: needs num_nextn_predict_layers = 1, and takes no cache")
-        rows = self._rows(ids, cache, cu_seqlens, left_padding)
+        return self.lm_head(self._features(ids, cache, self._layout(ids, cache, cu_seqlens, left_padding)))
+
+    def predict_ahead(
+        self, ids: Tensor, *, cu_seqlens: Tensor | None = None, left_padding: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The logits of model(ids) and those of the token after the next, both [B, T, vocab_size], the latter by the
+        multi-token-prediction head: at the last token of a text they mean nothing. Raises ValueError if the model has
+        no such head."""
+        if self.mtp is None:
+            raise ValueError("predict_ahead: needs num_nextn_predict_layers = 1")
+        self._check(ids, None)
+        layout = self._layout(ids, None, cu_seqlens, left_padding)
+        x = self._features(ids, None, layout)
+        return self.lm_head(x), self.lm_head(self.mtp(x, self.embed_tokens(ids.roll(-1, 1)), layout))
+
+    def _features(self, ids: Tensor, cache: Cache | None, layout: BatchLayout) -> Tensor:
+        """What lm_head reads, [B, T, hidden_size]; the cache is filled."""
         x = self.embed_tokens(ids)
         states = [None] * len(self.layers) if cache is None else cache.states
         after = []
         for layer, state in zip(self.layers, states, strict=True):
             if self.recompute and torch.is_grad_enabled() and cache is None:
-                x, state = checkpoint(layer, x, state, rows, use_reentrant=False)
+                x, state = checkpoint(layer, x, state, layout, use_reentrant=False)
             else:
-                x, state = layer(x, state, rows)
+                x, state = layer(x, state, layout)
             after.append(state)
         if cache is not None:  # only now: an error inside leaves the cache as it was
-            cache.states, cache.seen, cache.left_padding = after, cache.seen + ids.shape[1], rows.left_padding
+            cache.states, cache.seen, cache.left_padding = after, cache.seen + ids.shape[1], layout.left_padding
             cache.unread = None
-        x = self.norm(x)
-        logits = self.lm_head(x)
-        if not predict_ahead:
-            return logits
-        return logits, self.lm_head(self.mtp(x, self.embed_tokens(ids.roll(-1, 1)), rows))
+        return self.norm(x)
 
-    def _rows(self, ids, cache, cu_seqlens, left_padding) -> Rows:
+    def _layout(
+        self, ids: Tensor, cache: Cache | None, cu_seqlens: Tensor | None, left_padding: Tensor | None
+    ) -> BatchLayout:
         if cu_seqlens is not None:
             if cache is not None or left_padding is not None:
                 raise ValueError("cu_seqlens: packed texts take no cache and no left_padding")
             check_cu_seqlens(cu_seqlens, {"B": ids.shape[0], "T": ids.shape[1]})
-            return Rows(cu_seqlens=cu_seqlens)
+            return BatchLayout(cu_seqlens=cu_seqlens)
         begin = 0 if cache is None else cache.seen
         if left_padding is not None:
             if begin:
@@ -111,10 +125,7 @@ class HybridLM(nn.Module):
             _check_left_padding(left_padding, ids)
         elif cache is not None:
             left_padding = cache.left_padding
-        if left_padding is None:
-            return NO_ROWS
-        slots = torch.arange(begin, begin + ids.shape[1], device=ids.device)
-        return Rows(left_padding=left_padding, is_token=slots >= left_padding[:, None])
+        return PLAIN if left_padding is None else BatchLayout.padded(left_padding, begin, ids.shape[1])
 
     def _check(self, ids: Tensor, cache: Cache | None) -> None:
         if not isinstance(ids, Tensor) or ids.dtype not in (torch.int32, torch.int64) or ids.dim() != 2:
@@ -141,3 +152,22 @@ def _check_left_padding(left_padding: object, ids: Tensor) -> None:
     low, high = left_padding.min().item(), left_padding.max().item()
     if low < 0 or high >= ids.shape[1]:
         raise ValueError(f"left_padding: expected 0 to T - 1 = {ids.shape[1] - 1}, got {low} to {high}")
+
+
+class BothHeads(nn.Module):
+    """model.predict_ahead as a module's call: what wraps a module for training wraps only that.
+
+    forward(ids, cu_seqlens=None) -> as HybridLM.predict_ahead.
+    """
+
+    def __init__(self, model: HybridLM):
+        super().__init__()
+        self.model, self.config = model, model.config
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The model's blocks."""
+        return self.model.layers
+
+    def forward(self, ids: Tensor, *, cu_seqlens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.model.predict_ahead(ids, cu_seqlens=cu_seqlens)

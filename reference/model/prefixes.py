@@ -1,7 +1,7 @@
 """Prompts that begin alike share their prefill: snapshots every N tokens, within a memory budget.
 
-A softmax layer's cache can be cut back to any token. A recurrent state can't: it is what it is after the last token
-that it read. So a hybrid reuses a prefix only where somebody kept a snapshot, and this is the somebody.
+A softmax layer's cache can be cut back to any token, a recurrent state can't. So a hybrid reuses a prefix only where a
+snapshot was kept.
 """
 
 from collections import OrderedDict
@@ -28,9 +28,12 @@ class Statistics(NamedTuple):
 class PrefixCache:
     """prefill(ids) -> (logits of the last token [1, vocab_size], cache to decode from).
 
-    every: a snapshot after so many tokens, and at the end of every prompt. budget_bytes: the least recently used
-    snapshots go first. A prompt starts from the longest snapshot that it begins with and whose end it goes beyond.
-    Snapshots belong to the weights of the model at that moment: make a new PrefixCache after training on.
+    model         the model that reads
+    every         tokens between snapshots; one more is kept at the end of every prompt
+    budget_bytes  most bytes of snapshots: the least recently used are dropped first
+
+    A prompt starts from the longest snapshot that it begins with and whose end it goes beyond.
+    Snapshots belong to the weights of the model at that moment: make a new PrefixCache after further training.
     """
 
     def __init__(self, model: HybridLM, *, every: int = 256, budget_bytes: int = 2**28):
@@ -42,6 +45,7 @@ class PrefixCache:
 
     @torch.no_grad()
     def prefill(self, ids: Tensor) -> tuple[Tensor, Cache]:
+        """Logits of the last token of ids [1, T], [1, vocab_size], and the cache behind it. Raises ValueError."""
         if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.shape[0] != 1 or ids.shape[1] < 1:
             got = list(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
             raise ValueError(f"ids: expected one prompt [1, T], got {got}")
@@ -59,6 +63,7 @@ class PrefixCache:
         return logits[:, -1], cache
 
     def statistics(self) -> Statistics:
+        """What was asked for and reused since the start."""
         return Statistics(**self._counts, stored_bytes=sum(size for _, size in self._kept.values()))
 
     def _longest(self, ids: Tensor) -> int:

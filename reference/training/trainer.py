@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from reference.arguments import NotANumber
-from reference.distributed.world import World, share_model, whole
+from reference.distributed.world import World, logits_of, share_model, whole
 from reference.files import write_bytes, write_text
-from reference.layers.mlp import MixtureOfExperts, load_balancing_loss
+from reference.layers.mlp import collect_routing, load_balancing_loss
 from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 from reference.training.data import IGNORE, Batch, PackedText
@@ -58,16 +58,14 @@ def batch_loss(call: nn.Module, batch: Batch, config: HybridConfig, world: World
     Gradients are averaged over processes, so the first is multiplied by world.size. Each process balances its experts
     on its own share.
     """
-    ahead = config.num_nextn_predict_layers > 0
-    logits = call(batch.ids, cu_seqlens=batch.cu_seqlens, predict_ahead=ahead)
-    logits, further = logits if ahead else (logits, None)
+    with collect_routing() as routed:
+        logits, further = logits_of(call, config, batch.ids, batch.cu_seqlens)
     loss = F.cross_entropy(logits[0].float(), batch.targets[0], reduction="sum") / batch.n_targets
     objective = loss * world.size
-    if ahead:
+    if further is not None:
         targets = batch.after_next()[0]
         objective = objective + AHEAD_WEIGHT * F.cross_entropy(further[0].float(), targets, ignore_index=IGNORE)
     if config.num_experts:
-        routed = [m.routing for m in call.modules() if isinstance(m, MixtureOfExperts)]
         objective = objective + config.router_aux_loss_coef * sum(load_balancing_loss(r) for r in routed)
     return objective, loss.detach()
 
@@ -129,8 +127,8 @@ def held_out_loss(call: nn.Module, data: PackedText, config: HybridConfig, world
     parts = []
     for batch in batches:
         batch = Batch(*(x.to(world.device) if isinstance(x, Tensor) else x for x in batch))
-        logits = call(batch.ids, cu_seqlens=batch.cu_seqlens)[0].float()
-        parts.append(F.cross_entropy(logits, batch.targets[0], reduction="sum") / batch.n_targets)
+        logits, _ = logits_of(call, config, batch.ids, batch.cu_seqlens)
+        parts.append(F.cross_entropy(logits[0].float(), batch.targets[0], reduction="sum") / batch.n_targets)
     call.train()
     return world.total(torch.stack(parts).mean()).item()
 

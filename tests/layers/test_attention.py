@@ -10,6 +10,8 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3Rotary
 from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextAttention, Qwen3NextRotaryEmbedding
 
 from reference.layers import Attention, LatentAttention, RMSNorm, Rotary
+from reference.layers.batch import BatchLayout
+from reference.layers.streaming import StreamingAttention
 
 WIDTH, SIZES = 32, {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
 PLAIN_ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
@@ -140,7 +142,10 @@ def caches(state):
 @pytest.mark.parametrize("window", [1, 5])
 def test_a_window_keeps_a_fixed_number_of_tokens_and_gives_the_outputs_of_the_whole_text(window, keep_first):
     torch.manual_seed(0)
-    layer = randomized(Attention(WIDTH, 4, 2, 16, window=window, keep_first=keep_first))
+    layer = Attention(WIDTH, 4, 2, 16, window=None if keep_first else window)
+    if keep_first:
+        layer = StreamingAttention(layer, window=window, keep_first=keep_first)
+    randomized(layer)
     x = torch.randn(2, 60, WIDTH)
     whole, _ = layer(x)
     outputs, state = [], None
@@ -157,18 +162,55 @@ def test_a_window_keeps_a_fixed_number_of_tokens_and_gives_the_outputs_of_the_wh
 @torch.no_grad()
 def test_kept_first_tokens_stay_at_the_distance_they_have_in_the_cache():
     torch.manual_seed(0)
-    layer = randomized(Attention(WIDTH, 4, 4, 8, window=4, keep_first=2))
+    layer = randomized(StreamingAttention(Attention(WIDTH, 4, 4, 8), window=4, keep_first=2))
     x = torch.randn(1, 30, WIDTH)
     y, _ = layer(x)
     # StreamingLLM by hand for the last token: 2 + 4 keys, turned by their places 0 to 5 in the cache
     kept = torch.cat([x[:, :2], x[:, -4:]], 1)
-    plain = Attention(WIDTH, 4, 4, 8)
-    plain.load_state_dict(layer.state_dict())
+    plain = layer.attention
     assert relative(y[:, -1], plain(kept)[0][:, -1]) < 1e-5
     far = Attention(WIDTH, 4, 4, 8, window=4)
-    far.load_state_dict(layer.state_dict())
+    far.load_state_dict(plain.state_dict())
     assert relative(y[:, -1], far(x)[0][:, -1]) > 1e-2
     torch.testing.assert_close(y[:, :6], plain(x[:, :6])[0], rtol=1e-5, atol=1e-5)  # nothing is evicted yet
+
+
+def test_the_first_tokens_of_padded_rows_are_not_kept():
+    layer, layout = StreamingAttention(Attention(WIDTH, 4), window=4, keep_first=2), torch.tensor([3, 0])
+    with pytest.raises(ValueError, match="left_padding: the first tokens of padded rows are not the ones that keep_fi"):
+        layer(torch.randn(2, 9, WIDTH), layout=BatchLayout.padded(layout, 0, 9))
+
+
+LAYERS = {
+    "full": lambda: Attention(WIDTH, 4, 2, 16),
+    "window": lambda: Attention(WIDTH, 4, 2, 16, window=5),
+    "streaming": lambda: StreamingAttention(Attention(WIDTH, 4, 2, 16), window=5, keep_first=2),
+    "latent": lambda: LatentAttention(WIDTH, 4, kv_rank=12, nope_dim=8, rope_dim=4, v_dim=6),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", LAYERS)
+def test_packed_texts_are_read_one_by_one(name):
+    torch.manual_seed(0)
+    layer, x = randomized(LAYERS[name]()), torch.randn(1, 30, WIDTH)
+    y, state = layer(x, layout=BatchLayout(cu_seqlens=torch.tensor([0, 11, 12, 30])))
+    assert state is None
+    torch.testing.assert_close(y, torch.cat([layer(x[:, a:b])[0] for a, b in ((0, 11), (11, 12), (12, 30))], 1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["full", "window", "latent"])
+def test_padding_is_not_read_and_shifts_no_position(name):
+    torch.manual_seed(0)
+    layer, x, padding = randomized(LAYERS[name]()), torch.randn(2, 30, WIDTH), torch.tensor([0, 7])
+    state, outputs = None, []
+    for begin, end in ((0, 20), (20, 21), (21, 30)):
+        y, state = layer(x[:, begin:end], state, BatchLayout.padded(padding, begin, end - begin))
+        outputs.append(y)
+    y = torch.cat(outputs, 1)
+    torch.testing.assert_close(y[0], layer(x[:1])[0][0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(y[1, 7:], layer(x[1:, 7:])[0][0], rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -254,7 +296,10 @@ BAD = {
     "gate": (lambda: Attention(32, 4, gate="tanh"), "gate: expected one of"),
     "norm": (lambda: Attention(32, 4, qk_norm="yes"), "qk_norm: expected None, 'head' or 'full'"),
     "window": (lambda: Attention(32, 4, window=0), "window: expected a whole number >= 1, got 0"),
-    "first": (lambda: Attention(32, 4, window=4, keep_first=-1), "keep_first: expected a whole number >= 0, got -1"),
+    "first": (
+        lambda: StreamingAttention(Attention(32, 4), window=4, keep_first=-1),
+        "keep_first: expected a whole number >= 0, got -1",
+    ),
     "odd rope": (lambda: Attention(32, 4, rope_dim=3), "dim: rotary positions turn pairs"),
     "theta": (lambda: Attention(32, 4, rope_theta=0), "theta: expected a positive base, got 0"),
     "rank": (lambda: LatentAttention(32, 4, kv_rank=0, nope_dim=4, v_dim=4), "kv_rank: expected a whole number >= 1"),

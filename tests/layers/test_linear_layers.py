@@ -10,6 +10,7 @@ from transformers.models.minimax.modeling_minimax import MiniMaxLightningAttenti
 from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5GatedDeltaNet
 
 from reference.layers import GatedDeltaNet, KimiDeltaAttention, LightningAttention
+from reference.layers.batch import BatchLayout
 from reference.layers.gates import initial_A_log, initial_dt_bias, log_decay
 from reference.layers.lightning import decay_slopes
 
@@ -88,9 +89,22 @@ def test_a_text_in_pieces_gives_the_whole_and_leaves_the_states_alone(name, grad
 def test_packed_sequences_are_strangers(name):
     torch.manual_seed(2)
     ours, x, bounds = PAIRS[name]()[1], torch.randn(1, 40, 32), [0, 1, 17, 40]
-    packed = ours(x, cu_seqlens=torch.tensor(bounds))[0]
+    packed = ours(x, layout=BatchLayout(cu_seqlens=torch.tensor(bounds)))[0]
     alone = [ours(x[:, a:b])[0] for a, b in pairwise(bounds)]
     assert relative(packed, torch.cat(alone, 1)) < 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", PAIRS)
+def test_padding_leaves_the_memory_empty(name):
+    torch.manual_seed(3)
+    ours, x, padding = PAIRS[name]()[1], torch.randn(2, 40, 32), torch.tensor([0, 7])
+    y, state = ours(x, layout=BatchLayout.padded(padding, 0, 40))
+    wanted, end = ours(x[1:, 7:])
+    assert relative(y[1, 7:], wanted[0]) < 1e-5
+    memory = [s.S if isinstance(s, tuple) else s for s in (state, end)]
+    assert relative(memory[0][1], memory[1][0]) < 1e-5
+    assert ours(x[:, :7], layout=BatchLayout.padded(padding, 0, 7))[0][1].abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -128,7 +142,7 @@ def test_slopes_are_those_of_alibi_and_vanish_with_depth():
     [
         (lambda: GatedDeltaNet(32, 3, 4, 8, 8), "n_value_heads: expected a multiple of n_key_heads = 3, got 4"),
         (lambda: GatedDeltaNet(32, 2, 4, 8, 8, beta_max=3.0), "beta_max: .* got 3.0"),
-        (lambda: GatedDeltaNet(32, 2, 4, 8, 8, gate="tanh"), "activation: expected one of .* got 'tanh'"),
+        (lambda: GatedDeltaNet(32, 2, 4, 8, 8, norm_activation="tanh"), "activation: expected one of .* got 'tanh'"),
         (lambda: LightningAttention(32, 4, 8, layer=4, n_layers=4), "layer: expected 0 to n_layers - 1 = 3, got 4"),
     ],
 )

@@ -16,6 +16,7 @@ from reference.distributed.sequence import read_in_stretches
 from reference.distributed.world import World
 from reference.experiments.models.looking import look_inside
 from reference.layers.attention import FullMixer
+from reference.layers.batch import PLAIN
 from reference.layers.mixer import LinearMixer, Mixer, tensors_of
 from reference.layers.mixers import MIXERS, mixer
 from reference.model.block import Block, build_mixer
@@ -45,9 +46,9 @@ class Toy(nn.Module):
         self.qkv = nn.Linear(d_model, 3 * n_heads * head_dim, bias=False)
         self.out = nn.Linear(n_heads * head_dim, d_model, bias=False)
 
-    def forward(self, x, state=None, *, cu_seqlens=None):
-        q, k, v = self.qkv(x).unflatten(-1, (3 * self.n_heads, -1)).chunk(3, 2)
-        keywords = {"initial_state": state, "output_final_state": True, "cu_seqlens": cu_seqlens}
+    def forward(self, x, state=None, layout=PLAIN):
+        q, k, v = self.qkv(layout.without_padding(x)).unflatten(-1, (3 * self.n_heads, -1)).chunk(3, 2)
+        keywords = {"initial_state": state, "output_final_state": True, "cu_seqlens": layout.cu_seqlens}
         o, state = chunk_linear_attention(F.elu(q) + 1, F.elu(k) + 1, v, **keywords)
         return self.out(o.flatten(2)), state
 

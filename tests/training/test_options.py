@@ -1,8 +1,10 @@
 """What the trainer offers beside the plain run: tokenizers, held-out text, bf16, recomputation, heads, experts."""
 
+import copy
 import json
 import sys
 import types
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 import reference
 from reference.__main__ import main
 from reference.distributed.world import World
+from reference.layers.mlp import collect_routing, load_balancing_loss
 from reference.model.config import preset
 from reference.training.data import PackedText, hold_out, read_documents
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer, train_bpe
@@ -112,13 +115,13 @@ def test_the_head_for_the_token_after_next_sees_the_next_and_no_further():
     changed = ids.clone()
     changed[0, 12] = (ids[0, 12] + 1) % 257
     with torch.no_grad():
-        (logits, ahead), (logits2, ahead2) = (model(x, predict_ahead=True) for x in (ids, changed))
+        (logits, ahead), (logits2, ahead2) = (model.predict_ahead(x) for x in (ids, changed))
         torch.testing.assert_close(model(ids), logits)
     torch.testing.assert_close(logits[:, :12], logits2[:, :12])
     torch.testing.assert_close(ahead[:, :11], ahead2[:, :11])
     assert (ahead[:, 11] - ahead2[:, 11]).abs().max() > 1e-3  # token 12 is the next one of position 11
     with pytest.raises(ValueError, match="predict_ahead: needs num_nextn_predict_layers"):
-        reference.HybridLM(preset("tiny"))(ids.clamp(max=255), predict_ahead=True)
+        reference.HybridLM(preset("tiny")).predict_ahead(ids.clamp(max=255))
 
 
 def test_targets_after_the_next_stay_in_their_document():
@@ -139,7 +142,7 @@ def test_both_heads_learn_to_count():
         train_step(model, optimizer, data, step)
     ids = data.batch(99).ids[:, :32]
     with torch.no_grad():
-        logits, ahead = model(ids, predict_ahead=True)
+        logits, ahead = model.predict_ahead(ids)
     assert (logits[0, 8:30].argmax(-1) == ids[0, 9:31]).all()
     assert (ahead[0, 8:30].argmax(-1) == ids[0, 10:32]).all()
 
@@ -170,3 +173,74 @@ def test_tensorboard_is_asked_for_by_name(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["train", "--out", str(tmp_path / "out"), "--tensorboard"])
     assert "--tensorboard: needs the optional package tensorboard" in capsys.readouterr().err
+
+
+def held_tensors(model):
+    """Tensors in the attributes of modules, and in what they hold, that are neither parameters nor buffers."""
+    kept = {id(x) for x in (*model.parameters(), *model.buffers())}
+    found = []
+
+    def look(where, x):
+        if isinstance(x, torch.Tensor) and id(x) not in kept:
+            found.append(where)
+        elif isinstance(x, dict):
+            for key, y in x.items():
+                look(f"{where}.{key}", y)
+        elif isinstance(x, list | tuple | set):
+            for y in x:
+                look(where, y)
+
+    for name, module in model.named_modules():
+        look(name, {key: x for key, x in vars(module).items() if key != "_modules"})
+    return found
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_after_a_step_no_module_holds_an_activation_and_the_model_can_be_copied(recompute, tmp_path):
+    torch.manual_seed(0)
+    model = reference.HybridLM(replace(preset("tiny_moe"), vocab_size=257, num_nextn_predict_layers=1)).train()
+    model.recompute = recompute
+    data = PackedText(["one two three four five six seven eight " * 20], length=40, batch_size=2)
+    train_step(model, build_optimizer(model, 1e-2, 0.1), data, 0)
+    assert held_tensors(model) == []
+    again = copy.deepcopy(model)
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    torch.save(model, tmp_path / "model.pt")
+    loaded = torch.load(tmp_path / "model.pt", weights_only=False)
+    ids = data.batch(1).ids
+    with torch.no_grad():
+        assert all(torch.equal(model(ids), other(ids)) for other in (again, averaged.module, loaded))
+
+
+def test_held_tensors_are_found():
+    model = torch.nn.Linear(2, 2)
+    model.routing = (torch.zeros(1), [torch.zeros(2)])
+    assert len(held_tensors(model)) == 2
+
+
+def test_routing_is_collected_inside_the_block_only_and_in_the_order_of_the_layers():
+    torch.manual_seed(0)
+    model, ids = reference.HybridLM(preset("tiny_moe")), torch.randint(0, 256, (1, 20))
+    model(ids)
+    with collect_routing() as outer:
+        model(ids)
+        with collect_routing() as inner:
+            model(ids)
+    model(ids)
+    assert len(outer) == len(inner) == 4 and all(r.experts.shape == (20, 2) for r in outer)
+    tokens = model.layers[0].mlp.route(torch.randn(20, 128))
+    assert type(tokens) is type(outer[0])
+
+
+def test_the_loss_has_the_balance_of_every_mixture():
+    torch.manual_seed(0)
+    config = replace(preset("tiny_moe"), vocab_size=257, num_nextn_predict_layers=1)
+    model = reference.HybridLM(config)
+    batch = PackedText(["one two three four five six seven eight " * 20], length=40, batch_size=2).batch(0)
+    with collect_routing() as found:
+        model.predict_ahead(batch.ids, cu_seqlens=batch.cu_seqlens)
+    balance = sum(load_balancing_loss(r) for r in found)
+    assert len(found) == 5
+    objective, _ = batch_loss(model, batch, config, World())
+    plain, _ = batch_loss(model, batch, replace(config, router_aux_loss_coef=0.0), World())
+    assert (objective - plain).item() == pytest.approx(config.router_aux_loss_coef * balance.item(), rel=1e-3)

@@ -83,7 +83,7 @@ def half_lives(model: HybridLM, exam: list[Batch]) -> list[list[float]]:
     found, hooks = [], []
 
     def look(mixer: GatedDeltaNet, inputs: tuple, output: object) -> None:
-        g = mixer.project(inputs[0])[3]
+        g = mixer.project(inputs[0]).g
         found.append((math.log(0.5) / g[0]).median(0).values.tolist())
 
     for block in model.layers:
