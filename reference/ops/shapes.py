@@ -87,14 +87,25 @@ def _sum_is_nan(x: Tensor | None) -> bool:
 
 
 def check_positive_int(name: str, value: object) -> None:
+    """`value` is a whole number >= 1, and no bool. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}: expected a whole number >= 1, got {value!r}")
 
 
 def check_count(name: str, value: object, most: int | None = None) -> None:
+    """`value` is a whole number from 0 to `most` (None: any), and no bool. Raises ValueError."""
     wanted = "a whole number >= 0" if most is None else f"a whole number from 0 to {most}"
     if isinstance(value, bool) or not isinstance(value, int) or value < 0 or (most is not None and value > most):
         raise ValueError(f"{name}: expected {wanted}, got {value!r}")
+
+
+def check_scale(scale: float | None, Dk: int) -> float:
+    """The factor of the scores; None means Dk**-0.5. Raises ValueError."""
+    if scale is None:
+        return Dk**-0.5
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
+        raise ValueError(f"scale: expected a finite number or None (Dk**-0.5), got {scale!r}")
+    return float(scale)
 
 
 def check_cu_seqlens(cu_seqlens: Tensor | None, sizes: dict[str, int]) -> list[int]:

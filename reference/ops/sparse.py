@@ -7,9 +7,8 @@ saved is the attention itself, O(T top_k) instead of O(T S).
 import torch
 from torch import Tensor
 
-from reference.ops._call import check_scale
-from reference.ops._layout import inner_dtype
-from reference.ops.shapes import check_count, check_positive_int, check_same, check_shapes
+from reference.ops.precision import inner_dtype
+from reference.ops.shapes import check_count, check_positive_int, check_same, check_scale, check_shapes
 
 # Queries that are worked on together: bounds what is gathered at a time to QUERY_BLOCK x top_k keys and values.
 QUERY_BLOCK = 128

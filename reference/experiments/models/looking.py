@@ -8,7 +8,7 @@ from torch import Tensor
 from reference.layers.attention import Attention
 from reference.layers.gated_deltanet import GatedDeltaNet
 from reference.model.hybrid import HybridLM
-from reference.ops import chunk_gated_delta_rule, softmax_attention
+from reference.ops import attention_weights, chunk_gated_delta_rule
 
 
 class Inside(NamedTuple):
@@ -41,7 +41,7 @@ def _weights(mixer: torch.nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(mixer, Attention):
         q, k, v, _ = mixer.project(h, 0)
         options = {"window": mixer.window, "keep_first": mixer.keep_first, "sinks": mixer.sinks}
-        return softmax_attention(q, k, v, **options, return_weights=True)[1], v
+        return attention_weights(q, k, **options), v
     if isinstance(mixer, GatedDeltaNet):
         q, k, v, g, beta, _ = mixer.project(h)
         (B, T), HV = v.shape[:2], v.shape[2]
