@@ -19,6 +19,7 @@ from reference.ops.chunk import (
     decayed_scores,
     padding,
     pairs_across,
+    plus_product,
 )
 
 
@@ -78,17 +79,19 @@ def chunk_backward(
     else:
         key_scores = decayed_scores(k, k, decay)
         X = chunk_inverse(key_scores, beta)
-        error = torch.baddbmm(v, k_faded, S, alpha=-1)
+        error = plus_product(v, k_faded, S, sign=-1)
         u = X @ (beta * error)  # (4.4), once more
 
     # back through the output (4.5) and the state handed on (4.6)
-    du = (decayed_scores(q, k, decay).mT @ do).baddbmm_(k * decay.until_end, dS)  # (4.9)
+    du = decayed_scores(q, k, decay).mT @ do
+    du = plus_product(du, k * decay.until_end, dS, into=du)  # (4.9)
     d_scores = do @ u.mT
     own_pair = d_scores.diagonal(dim1=1, dim2=2)[..., None].clone()  # a token that reads what it wrote itself
     dq, dk_written = scores_backward(q, k, decay, d_scores.tril_(-1))
     dq.addcmul_(do @ S.mT, decay.since_start)
     dk_handed_on = decay.until_end * (u @ dS.mT)
-    dS_before = (decay.whole * dS).baddbmm_((q * decay.since_start).mT, do)
+    dS_before = decay.whole * dS
+    dS_before = plus_product(dS_before, (q * decay.since_start).mT, do, into=dS_before)
 
     # back through the system (4.4)
     dv, dbeta, dk_reader = du, None, torch.zeros_like(k)
@@ -100,7 +103,7 @@ def chunk_backward(
         dk_reader, dk_written_in_A = scores_backward(k, k, decay, dA.mul_(beta))
         dk_reader.addcmul_(dv @ S.mT, decay.since_start, value=-1)
         dk_written.add_(dk_written_in_A)
-        dS_before.baddbmm_(k_faded.mT, dv, alpha=-1)  # (4.13)
+        dS_before = plus_product(dS_before, k_faded.mT, dv, sign=-1, into=dS_before)  # (4.13)
 
     passing = q * dq + k * (dk_reader - dk_written)
     dg = gate_gradient(g, passing, k * dk_handed_on, decay.whole * S * dS)
