@@ -7,3 +7,8 @@ from torch import Tensor
 def inner_dtype(x: Tensor) -> torch.dtype:
     """float64 for float64, float32 for everything shorter."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """A context in which autocast doesn't change the operators' own choice of dtypes."""
+    return torch.autocast(x.device.type, enabled=False)

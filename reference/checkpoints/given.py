@@ -53,14 +53,15 @@ class Given:
             fits = least <= value <= most  # no NaN, no infinity
         if not fits:
             words = [TYPE_WORDS[x] + f" from {least}" * (x in (int, float)) for x in kinds]
-            self.fail(name, f"expected {' or '.join(words)}, got {shown(value)}")
+            self.fail(name, f"expected {' or '.join(words)}, got {cut_short(value)}")
 
     def expect(self, name: str, *allowed: object) -> None:
         """Only these values are implemented; a missing field means the first."""
         value = self.take(name, allowed[0])
         if value not in allowed:
             self.fail(
-                name, f"expected {' or '.join(map(repr, allowed))}, got {shown(value)}, which is not implemented here"
+                name,
+                f"expected {' or '.join(map(repr, allowed))}, got {cut_short(value)}, which is not implemented here",
             )
 
     def fail(self, name: str, problem: str) -> None:
@@ -78,7 +79,7 @@ class Given:
             )
 
 
-def shown(value: object) -> str:
+def cut_short(value: object) -> str:
     """A value for a message, however long it is."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}..."

@@ -20,7 +20,7 @@ from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
 # Rounding these changes every token after them: decays stay as precise as the file has them when the rest is cast.
-LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+LAYER_IN_NAME = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 KEPT = ("A_log", "dt_bias", "e_score_correction_bias")
 
 
@@ -87,7 +87,7 @@ def load_pretrained(
 
 def check_layers(config: HybridConfig, headers: Mapping[str, object], folder: Path) -> None:
     """ValueError where config.json has more layers than the files: before a model of that many is built."""
-    there = 1 + max((int(n) for name in headers for n in LAYER.findall(name)), default=-1)
+    there = 1 + max((int(n) for name in headers for n in LAYER_IN_NAME.findall(name)), default=-1)
     if config.num_hidden_layers > there + 1:
         wanted = f"expected at most {there}, the layers in the files, got {config.num_hidden_layers}"
         raise ValueError(f"{folder / 'config.json'}: num_hidden_layers: {wanted}")

@@ -12,7 +12,7 @@ from reference.layers.mixer import Draw, Sizes, SoftmaxMixer, TextBefore
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
 from reference.layers.rope import RopeScaling, Rotary
-from reference.ops.softmax import softmax_attention
+from reference.ops.softmax import attention_weights, softmax_attention
 
 GATES = (None, "headwise", "elementwise")
 
@@ -214,7 +214,7 @@ class FullMixer(SoftmaxMixer):
     def look(self, layer: Attention, h: Tensor) -> tuple[Tensor, Tensor]:
         """The probabilities of attention, before any output gate."""
         q, k, v, _ = layer.project(h, 0)
-        return softmax_attention(q, k, v, window=layer.window, sinks=layer.sinks, return_weights=True)[1], v
+        return attention_weights(q, k, window=layer.window, sinks=layer.sinks), v
 
 
 class SlidingMixer(FullMixer):

@@ -30,7 +30,7 @@ functions, transformers 5.23 (qwen3_next, kimi_linear) and mlx-lm (gated_delta.p
     u corrected      u, then u - w S           v_new                    v_new                    delta
       value          ("pseudo-value")
     log_decay sum    gamma = e^G               g.cumsum                 cum_decay                -
-    T (4.4)          T, "UT transform"         A (its inverse)          ut_system (inverted)     -
+    X (4.7)          T, "UT transform"         A (its inverse)          ut_system (inverted)     -
     chunk_size       C                         BT, chunk_size           chunk_size               none: no chunked form
     l2norm           q/|q|, k/|k|              use_qk_l2norm_in_kernel  use_qk_l2norm_in_kernel  in the layer
     cu_seqlens       -                         cu_seqlens               ignored by the fallback  -
@@ -53,7 +53,7 @@ from reference.ops.linear import (
     recurrent_lightning_attention,
     recurrent_linear_attention,
 )
-from reference.ops.softmax import softmax_attention
+from reference.ops.softmax import attention_weights, softmax_attention
 from reference.ops.sparse import index_scores, indexer_loss, lightning_indexer, sparse_attention
 from reference.ops.step import decode_step
 
@@ -78,6 +78,7 @@ OPERATORS = {
 __all__ = [
     "OPERATORS",
     "Operator",
+    "attention_weights",
     "causal_conv",
     "causal_conv_step",
     "chunk_delta_rule",

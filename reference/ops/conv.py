@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from reference.dtypes import inner_dtype
-from reference.ops._layout import chunk_spans
+from reference.ops._pieces import chunk_spans
 from reference.ops.shapes import check_cu_seqlens, check_same, check_shapes, check_values
 
 # Tokens that are worked on at a time: of some thousand channels they stay in the cache.
@@ -62,7 +62,7 @@ def causal_conv(
 def _convolve(x: Tensor, before: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
     dtype, y = inner_dtype(x), torch.empty_like(x, memory_format=torch.contiguous_format)
     taps, bias = weight.to(dtype).t().contiguous(), None if bias is None else bias.to(dtype)
-    for time in chunk_spans(0, x.shape[1], CONV_BLOCK):
+    for time in chunk_spans(x.shape[1], CONV_BLOCK):
         mixed = _mix(_seen(x, before, time, dtype), taps, bias)
         y[:, time] = F.silu(mixed, inplace=True) if activation == "silu" else mixed
     return y
@@ -102,7 +102,7 @@ class _Convolution(torch.autograd.Function):
         taps, wide_bias = weight.to(dtype).t().contiguous(), None if bias is None else bias.to(dtype)
         dseen, dtaps = torch.zeros(B, W - 1 + T, D, dtype=dtype, device=x.device), torch.zeros_like(taps)
         dbias = torch.zeros(D, dtype=dtype, device=x.device)
-        for time in chunk_spans(0, T, CONV_BLOCK):
+        for time in chunk_spans(T, CONV_BLOCK):
             seen, d, C = _seen(x, before, time, dtype), dy[:, time].to(dtype), time.stop - time.start
             if ctx.activation == "silu":
                 d = torch.ops.aten.silu_backward(d, _mix(seen, taps, wide_bias))

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from reference.ops._call import Result, run_chunked, run_recurrent
+from reference.arguments import check_positive_int
+from reference.ops._run import Options, Result, run_operator
 
 
 def recurrent_delta_rule(
@@ -21,30 +22,23 @@ def recurrent_delta_rule(
 
         u_t = beta_t (v_t - S_{t-1}^T k_t)        S_t = S_{t-1} + k_t u_t^T        o_t = scale · S_t^T q_t
 
-    q, k [B, T, H, Dk], k of unit length or the state may grow without bound; v [B, T, HV, Dv] with HV a
-    multiple of H; beta [B, T, HV] write strength, in (0, 1), or up to 2 (negative eigenvalues).
-    scale: None means Dk**-0.5. initial_state: [B, HV, Dk, Dv], None means zeros. Half types are computed
-    in float32, float64 in float64. cu_seqlens: int boundaries [0, ..., T] of sequences packed into
-    B = 1; initial and final states are then [number of sequences, HV, Dk, Dv].
-    use_qk_l2norm_in_kernel: q and k are divided by their length first.
+    q, k                     [B, T, H, Dk], k of unit length or the state may grow without bound
+    v                        [B, T, HV, Dv], HV a multiple of H
+    beta                     [B, T, HV] write strength, in (0, 1), or up to 2 (negative eigenvalues)
+    scale                    factor of the scores; None means Dk**-0.5
+    initial_state            [B, HV, Dk, Dv]; None means zeros
+    output_final_state       return the last state too
+    use_qk_l2norm_in_kernel  divide q and k by their length first
+    cu_seqlens               int boundaries [0, ..., T] of sequences packed into B = 1; initial and final state
+                             are then [number of sequences, HV, Dk, Dv]
 
-    Returns (o [B, T, HV, Dv] in v's dtype, final state [B, HV, Dk, Dv] in float32 or float64, or None unless
-    output_final_state). Raises TypeError or ValueError that names the argument, before any work.
+    Returns (o [B, T, HV, Dv] in v's dtype, final state [B, HV, Dk, Dv] or None). Half types are computed in float32,
+    float64 in float64; the state is in that format. Raises TypeError or ValueError that names the argument, before
+    any work.
     Source: Schlag et al. 2021, Yang et al. 2024 (DeltaNet); chapter 02, (2.3) and (2.4).
     """
-    return run_recurrent(
-        q,
-        k,
-        v,
-        None,
-        beta,
-        "B T HV",
-        scale=scale,
-        initial_state=initial_state,
-        output_final_state=output_final_state,
-        use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
-        cu_seqlens=cu_seqlens,
-    )
+    options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
+    return run_operator(q, k, v, g=None, beta=beta, options=options)
 
 
 def chunk_delta_rule(
@@ -66,22 +60,15 @@ def chunk_delta_rule(
         O = scale (e^G ⊙ Q S + (Q K^T ⊙ Γ) U),  S' = e^{G_C} S + (e^{G_C - G} ⊙ K)^T U        (4.5), (4.6)
 
     for each chunk of C = chunk_size tokens (the last may be shorter), S the state that enters it and
-    G = 0 and Γ = 1 below the diagonal: nothing fades.
-    Arguments, results and errors are recurrent_delta_rule's; chunk_size, a whole number >= 1, changes rounding
-    alone. Memory of a training step: the inputs, their gradients and one state per chunk.
-    Source: Schlag et al. 2021, Yang et al. 2024 (DeltaNet); chapter 02, (2.3) and (2.4).
+    G = 0 and Γ = 1 on and below the diagonal: nothing fades.
+
+    Arguments as recurrent_delta_rule has them, and
+    chunk_size               a whole number >= 1; it changes only the rounding, and the time
+
+    Returns what recurrent_delta_rule returns, with the same numbers up to rounding, and raises the same errors.
+    A training step keeps the inputs and one state per chunk.
+    Source: Yang et al. 2024 (DeltaNet), section 3.2; chapter 04, (4.4) to (4.6).
     """
-    return run_chunked(
-        q,
-        k,
-        v,
-        None,
-        beta,
-        "B T HV",
-        scale=scale,
-        initial_state=initial_state,
-        output_final_state=output_final_state,
-        use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
-        chunk_size=chunk_size,
-        cu_seqlens=cu_seqlens,
-    )
+    check_positive_int("chunk_size", chunk_size)
+    options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
+    return run_operator(q, k, v, g=None, beta=beta, options=options, chunk_size=chunk_size)

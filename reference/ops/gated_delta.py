@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from reference.ops._call import Result, run_chunked, run_recurrent
+from reference.arguments import check_positive_int
+from reference.ops._run import Options, Result, run_operator
 
 
 def recurrent_gated_delta_rule(
@@ -22,31 +23,24 @@ def recurrent_gated_delta_rule(
 
         S' = e^{g_t} S_{t-1}    u_t = beta_t (v_t - S'^T k_t)    S_t = S' + k_t u_t^T    o_t = scale · S_t^T q_t
 
-    q, k [B, T, H, Dk], k of unit length or the state may grow without bound; v [B, T, HV, Dv] with HV a
-    multiple of H; g [B, T, HV] log decay <= 0, -inf is a full reset; beta [B, T, HV] write strength, in (0, 1),
-    or up to 2 (negative eigenvalues).
-    scale: None means Dk**-0.5. initial_state: [B, HV, Dk, Dv], None means zeros. Half types are computed
-    in float32, float64 in float64. cu_seqlens: int boundaries [0, ..., T] of sequences packed into
-    B = 1; initial and final states are then [number of sequences, HV, Dk, Dv].
-    use_qk_l2norm_in_kernel: q and k are divided by their length first.
+    q, k                     [B, T, H, Dk], k of unit length or the state may grow without bound
+    v                        [B, T, HV, Dv], HV a multiple of H
+    g                        [B, T, HV] log decay <= 0, -inf is a full reset
+    beta                     [B, T, HV] write strength, in (0, 1), or up to 2 (negative eigenvalues)
+    scale                    factor of the scores; None means Dk**-0.5
+    initial_state            [B, HV, Dk, Dv]; None means zeros
+    output_final_state       return the last state too
+    use_qk_l2norm_in_kernel  divide q and k by their length first
+    cu_seqlens               int boundaries [0, ..., T] of sequences packed into B = 1; initial and final state
+                             are then [number of sequences, HV, Dk, Dv]
 
-    Returns (o [B, T, HV, Dv] in v's dtype, final state [B, HV, Dk, Dv] in float32 or float64, or None unless
-    output_final_state). Raises TypeError or ValueError that names the argument, before any work.
+    Returns (o [B, T, HV, Dv] in v's dtype, final state [B, HV, Dk, Dv] or None). Half types are computed in float32,
+    float64 in float64; the state is in that format. Raises TypeError or ValueError that names the argument, before
+    any work.
     Source: Yang, Kautz and Hatamizadeh 2025, eq. 10 (their S is our S^T); chapter 03, (3.3).
     """
-    return run_recurrent(
-        q,
-        k,
-        v,
-        g,
-        beta,
-        "B T HV",
-        scale=scale,
-        initial_state=initial_state,
-        output_final_state=output_final_state,
-        use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
-        cu_seqlens=cu_seqlens,
-    )
+    options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
+    return run_operator(q, k, v, g, beta, options)
 
 
 def chunk_gated_delta_rule(
@@ -70,21 +64,14 @@ def chunk_gated_delta_rule(
 
     for each chunk of C = chunk_size tokens (the last may be shorter), S the state that enters it and
     G the sum of g since the chunk began, Γ_rs = e^{G_r - G_s} for s <= r.
-    Arguments, results and errors are recurrent_gated_delta_rule's; chunk_size, a whole number >= 1, changes rounding
-    alone. Memory of a training step: the inputs, their gradients and one state per chunk.
-    Source: Yang, Kautz and Hatamizadeh 2025, eq. 10 (their S is our S^T); chapter 03, (3.3).
+
+    Arguments as recurrent_gated_delta_rule has them, and
+    chunk_size               a whole number >= 1; it changes only the rounding, and the time
+
+    Returns what recurrent_gated_delta_rule returns, with the same numbers up to rounding, and raises the same errors.
+    A training step keeps the inputs and one state per chunk.
+    Source: Yang, Kautz and Hatamizadeh 2025, section 3.3 (their S is our S^T); chapter 04, (4.4) to (4.6).
     """
-    return run_chunked(
-        q,
-        k,
-        v,
-        g,
-        beta,
-        "B T HV",
-        scale=scale,
-        initial_state=initial_state,
-        output_final_state=output_final_state,
-        use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
-        chunk_size=chunk_size,
-        cu_seqlens=cu_seqlens,
-    )
+    check_positive_int("chunk_size", chunk_size)
+    options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
+    return run_operator(q, k, v, g, beta, options, chunk_size=chunk_size)

@@ -88,6 +88,15 @@ def _sum_is_nan(x: Tensor | None) -> bool:
     return x is not None and math.isnan(x.detach().sum().item())
 
 
+def check_scale(scale: float | None, Dk: int) -> float:
+    """The factor of the scores; None means Dk**-0.5. Raises ValueError."""
+    if scale is None:
+        return Dk**-0.5
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
+        raise ValueError(f"scale: expected a finite number or None (Dk**-0.5), got {scale!r}")
+    return float(scale)
+
+
 def check_cu_seqlens(cu_seqlens: Tensor | None, sizes: dict[str, int]) -> list[int]:
     """The boundaries [0, ..., T] of the sequences that are packed along T; [0, T] when there is one per row."""
     if cu_seqlens is None:

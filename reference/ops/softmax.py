@@ -6,9 +6,8 @@ from torch.nn import functional as F
 
 from reference.arguments import check_count, check_positive_int
 from reference.dtypes import inner_dtype
-from reference.ops._call import check_scale
 from reference.ops._recurrent import repeat_heads
-from reference.ops.shapes import check_same, check_shapes
+from reference.ops.shapes import check_same, check_scale, check_shapes
 
 
 def softmax_attention(
@@ -26,20 +25,65 @@ def softmax_attention(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """o_t = Σ_s p_ts v_s with p_ts = e^{scale q_t·k_s} / (e^{sink} + Σ_s' e^{scale q_t·k_s'}).
 
-    q [B, T, H, D]; k [B, S, HK, D] and v [B, S, HK, Dv], with H a multiple of HK (grouped queries: each key
-    head serves H / HK neighbouring query heads). S >= T if causal: the queries are the last T of S tokens, so
-    that a cache can come before them. window: each query sees its own token and the window - 1 before it
-    (and after it, if not causal). keep_first: tokens at the start that stay in sight of every window
-    (StreamingLLM). sinks: one logit per query head, [H], that takes part in the normalizer and has no value;
-    None means there is none (e^{sink} = 0). left_padding [B], whole numbers: so many of row b's S keys, from the
-    first on, are no tokens and unseen by those behind; their own outputs mean nothing. scale: None means D**-0.5.
+    q               [B, T, H, D]
+    k, v            [B, S, HK, D], [B, S, HK, Dv], H a multiple of HK (grouped queries: each key head serves H / HK
+                    neighbouring query heads)
+    causal          the queries are the last T of S >= T tokens, so that a cache can come before them
+    scale           factor of the scores; None means D**-0.5
+    window          each query sees its own token and the window - 1 before it (and after it, if not causal)
+    keep_first      tokens at the start that stay in sight of every window (StreamingLLM)
+    sinks           [H], one logit per query head that takes part in the normalizer and has no value; None means
+                    there is none (e^{sink} = 0)
+    left_padding    [B] whole numbers: how many of row b's first keys are padding, which no token sees; the outputs
+                    of padding mean nothing
+    return_weights  short for (softmax_attention(...), attention_weights(...)), computed once
 
-    Returns o [B, T, H, Dv] in v's dtype, or (o, p [B, H, T, S]) with return_weights; p is float32 (float64 for
-    float64 inputs), and with sinks its rows sum to less than 1. PyTorch's fused kernel is used unless sinks or
-    weights are asked for: then, or with a window, T x S scores or their mask are held in memory.
+    Returns o [B, T, H, Dv] in v's dtype, or (o, p [B, H, T, S]) with return_weights. PyTorch's fused kernel is used
+    unless sinks or weights are asked for: then, or with a window, T x S scores or their mask are held in memory.
     Raises TypeError or ValueError that names the argument.
     Source: Vaswani et al. 2017, eq. 1; grouped queries Ainslie et al. 2023; keep_first Xiao et al. 2024; sinks gpt-oss.
     """
+    limits = {"causal": causal, "window": window, "keep_first": keep_first, "left_padding": left_padding}
+    sizes, scale = _check(q, k, v, sinks, scale, **limits)
+    T, S = sizes["T"], sizes["S"]
+    if sinks is not None or return_weights:
+        p = _weights(q, k, _mask(T, S, **limits, device=q.device), scale, sinks)
+        o = torch.einsum("bhts,bshd->bthd", p, repeat_heads(v, sizes["H"]).to(p.dtype)).to(v.dtype)
+        return (o, p) if return_weights else o
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    plain = causal and T == S and window is None and left_padding is None
+    all_seen = (window is None or window >= S) and (not causal or T == 1) and left_padding is None  # a decoding step
+    mask = None if plain or all_seen else _mask(T, S, **limits, device=q.device)
+    grouped = sizes["H"] != sizes["HK"]
+    o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, scale=scale, enable_gqa=grouped)
+    return o.transpose(1, 2)
+
+
+def attention_weights(
+    q: Tensor,
+    k: Tensor,
+    *,
+    causal: bool = True,
+    scale: float | None = None,
+    window: int | None = None,
+    keep_first: int = 0,
+    sinks: Tensor | None = None,
+    left_padding: Tensor | None = None,
+) -> Tensor:
+    """p_ts of softmax_attention: how much of value s is in what query t reads.
+
+    Arguments and errors are softmax_attention's. Returns p [B, H, T, S] in float32, or in float64 for float64 inputs;
+    its rows sum to 1, with sinks to less. Source: Vaswani et al. 2017, eq. 1.
+    """
+    limits = {"causal": causal, "window": window, "keep_first": keep_first, "left_padding": left_padding}
+    sizes, scale = _check(q, k, None, sinks, scale, **limits)
+    return _weights(q, k, _mask(sizes["T"], sizes["S"], **limits, device=q.device), scale, sinks)
+
+
+def _check(
+    q, k, v, sinks, scale: float | None, causal: bool, window: int | None, keep_first: int, left_padding: Tensor | None
+) -> tuple[dict[str, int], float]:
+    """The sizes of the axes, and the scale; TypeError or ValueError that names the argument."""
     arguments = {"q": (q, "B T H D"), "k": (k, "B S HK D"), "v": (v, "B S HK Dv"), "sinks": (sinks, "H")}
     sizes = check_shapes(arguments)
     check_same("dtype", q=q, k=k, v=v)
@@ -54,21 +98,7 @@ def softmax_attention(
     check_count("keep_first", keep_first)
     if left_padding is not None:
         _check_left_padding(left_padding, sizes, q.device)
-    scale = check_scale(scale, sizes["D"])
-    T, S, limits = sizes["T"], sizes["S"], {"causal": causal, "window": window, "keep_first": keep_first}
-    if sinks is not None or return_weights:
-        seen = _without_padding(visible(T, S, **limits, device=q.device), left_padding)
-        o, p = _explicit(q, k, v, seen, scale, sinks)
-        return (o, p) if return_weights else o
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    plain = causal and T == S and window is None and left_padding is None
-    all_seen = (window is None or window >= S) and (not causal or T == 1) and left_padding is None  # a decoding step
-    mask = None
-    if not (plain or all_seen):
-        mask = _without_padding(visible(T, S, **limits, device=q.device), left_padding)
-    grouped = sizes["H"] != sizes["HK"]
-    o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, scale=scale, enable_gqa=grouped)
-    return o.transpose(1, 2)
+    return sizes, check_scale(scale, sizes["D"])
 
 
 def visible(
@@ -83,12 +113,13 @@ def visible(
     return seen & (key <= query) if causal else seen
 
 
-def _without_padding(seen: Tensor, left_padding: Tensor | None) -> Tensor:
-    """[T, S] -> [B, 1, T, S]: padding sees only itself, so that no row of weights is empty."""
+def _mask(T: int, S: int, *, left_padding: Tensor | None, device: torch.device, **limits) -> Tensor:
+    """visible, [T, S], or with padding [B, 1, T, S]: padding sees only itself, so that no row of weights is empty."""
+    seen = visible(T, S, **limits, device=device)
     if left_padding is None:
         return seen
-    (T, S), key = seen.shape, torch.arange(seen.shape[1], device=seen.device)
-    itself = key == torch.arange(S - T, S, device=seen.device)[:, None]
+    key = torch.arange(S, device=device)
+    itself = key == torch.arange(S - T, S, device=device)[:, None]
     return (seen & (key >= left_padding[:, None, None]) | itself)[:, None]
 
 
@@ -101,13 +132,11 @@ def _check_left_padding(left_padding: object, sizes: dict[str, int], device: tor
         raise ValueError(f"left_padding: expected q's device {device}, got {left_padding.device}")
 
 
-def _explicit(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float, sinks: Tensor | None):
-    dtype, H = inner_dtype(v), q.shape[2]
-    k, v_heads = repeat_heads(k, H), repeat_heads(v, H)
-    scores = scale * torch.einsum("bthd,bshd->bhts", q.to(dtype), k.to(dtype))
+def _weights(q: Tensor, k: Tensor, seen: Tensor, scale: float, sinks: Tensor | None) -> Tensor:
+    dtype = inner_dtype(q)
+    scores = scale * torch.einsum("bthd,bshd->bhts", q.to(dtype), repeat_heads(k, q.shape[2]).to(dtype))
     scores = scores.masked_fill(~seen, float("-inf"))
     if sinks is not None:
         column = sinks.to(dtype)[None, :, None, None].expand(*scores.shape[:3], 1)
         scores = torch.cat([scores, column], -1)  # a token that every query sees and that holds nothing
-    p = scores.softmax(-1)[..., : k.shape[1]]
-    return torch.einsum("bhts,bshd->bthd", p, v_heads.to(dtype)).to(v.dtype), p
+    return scores.softmax(-1)[..., : k.shape[1]]

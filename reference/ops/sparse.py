@@ -9,8 +9,7 @@ from torch import Tensor
 
 from reference.arguments import check_count, check_positive_int
 from reference.dtypes import inner_dtype
-from reference.ops._call import check_scale
-from reference.ops.shapes import check_same, check_shapes
+from reference.ops.shapes import check_same, check_scale, check_shapes
 
 # Queries that are worked on together: bounds what is gathered at a time to QUERY_BLOCK x top_k keys and values.
 QUERY_BLOCK = 128

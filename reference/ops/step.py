@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from reference.dtypes import inner_dtype
-from reference.ops._call import check_scale
-from reference.ops._layout import l2norm
-from reference.ops._recurrent import token_step_
-from reference.ops.shapes import check_groups, check_same, check_shapes
+from reference.ops._recurrent import repeat_heads, token_step
+from reference.ops._run import l2norm
+from reference.ops.shapes import check_groups, check_same, check_scale, check_shapes
 
 
 @torch.no_grad()
@@ -58,16 +57,14 @@ def decode_step(
         if x is not None and (x.dtype != dtype or not x.is_contiguous()):
             layout = "contiguous" if x.is_contiguous() else "not contiguous"
             raise TypeError(f"{name}: expected a contiguous {dtype} tensor to write into, got {x.dtype}, {layout}")
-    qk = torch.stack((q, k), 2).to(dtype)  # [B, H, 2, Dk]
+    q, k = q.to(dtype), k.to(dtype)
     if use_qk_l2norm_in_kernel:
-        qk = l2norm(qk)
-    if sizes["H"] != HV:
-        qk = qk.repeat_interleave(HV // sizes["H"], dim=1)
-    N = sizes["B"] * HV
-    g = torch.zeros(1, 1, dtype=dtype, device=v.device) if g is None else g.to(dtype).reshape(N, -1)
-    beta = None if beta is None else beta.to(dtype).reshape(N)
-    S = state.view(N, sizes["Dk"], sizes["Dv"])
-    into = S if out is None else out.view(S.shape)
-    qk, v_rows = qk.view(N, 2, -1), v.to(dtype).reshape(N, -1)
-    o, _ = token_step_(S, qk, v_rows, g, beta, check_scale(scale, sizes["Dk"]), into)
-    return o.view(v.shape).to(v.dtype)
+        q, k = l2norm(q), l2norm(k)
+    q, k = repeat_heads(q, HV), repeat_heads(k, HV)
+    if g is None:  # nothing fades
+        g = torch.zeros(1, 1, 1, dtype=dtype, device=v.device)
+    g = g.to(dtype) if g.dim() == 3 else g.to(dtype)[..., None]
+    beta = None if beta is None else beta.to(dtype)
+    into = state if out is None else out
+    o, _ = token_step(state, q, k, v.to(dtype), g, beta, check_scale(scale, sizes["Dk"]), into)
+    return o.to(v.dtype)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.ops import softmax_attention
+from reference.ops import attention_weights, softmax_attention
 from reference.ops.softmax import visible
 from tests.ops.helpers import F64, steady
 
@@ -57,6 +57,7 @@ def test_every_row_is_the_sum_of_the_definition(case, T, S):
     o, p = softmax_attention(q, k, v, **CASES[case], return_weights=True)
     np.testing.assert_allclose(o.numpy(), wanted_o, rtol=0, atol=1e-13)
     np.testing.assert_allclose(p.numpy(), wanted_p, rtol=0, atol=1e-13)
+    assert torch.equal(attention_weights(q, k, **CASES[case]), p)
     np.testing.assert_allclose(softmax_attention(q, k, v, **CASES[case]).numpy(), wanted_o, rtol=0, atol=1e-13)
 
 
@@ -81,7 +82,7 @@ def test_sinks_take_weight_and_minus_infinity_takes_none():
     q, k, v = draw()
     none = torch.full((4,), -torch.inf, dtype=F64)
     torch.testing.assert_close(softmax_attention(q, k, v, sinks=none), softmax_attention(q, k, v))
-    _, p = softmax_attention(q, k, v, sinks=torch.zeros(4, dtype=F64), return_weights=True)
+    p = attention_weights(q, k, sinks=torch.zeros(4, dtype=F64))
     assert (p.sum(-1) < 1).all()  # "softmax off by one": e^0 = 1 more in the normalizer
     huge = softmax_attention(q, k, v, sinks=torch.full((4,), 800.0, dtype=F64))
     assert huge.abs().max() < 1e-300

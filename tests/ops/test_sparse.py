@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from reference.ops import index_scores, indexer_loss, lightning_indexer, softmax_attention, sparse_attention
+from reference.ops import (
+    attention_weights,
+    index_scores,
+    indexer_loss,
+    lightning_indexer,
+    softmax_attention,
+    sparse_attention,
+)
 from tests.ops.helpers import F64, steady
 
 
@@ -133,16 +140,16 @@ def test_indexer_loss_is_the_divergence_by_hand_and_zero_for_the_right_guess():
 
 def test_indexer_loss_teaches_the_indexer_and_not_the_model():
     parts = [x.requires_grad_() for x in index_inputs(1, 12)]
-    q, k, v = [x.requires_grad_() for x in main_inputs(1, 12)]
-    _, p = softmax_attention(q, k, v, return_weights=True)
+    q, k, _ = [x.requires_grad_() for x in main_inputs(1, 12)]
+    p = attention_weights(q, k)
     indexer_loss(index_scores(*parts), p).backward()
     assert all(x.grad.isfinite().all() and x.grad.abs().max() > 0 for x in parts)
     assert q.grad is None and k.grad is None
 
 
 def test_descending_the_loss_brings_the_chosen_to_what_attention_reads():
-    q, k, v = main_inputs(1, 64, D=8)
-    _, p = softmax_attention(3 * q, k, v, return_weights=True)
+    q, k, _ = main_inputs(1, 64, D=8)
+    p = attention_weights(3 * q, k)
     parts = [x.requires_grad_() for x in index_inputs(1, 64, H=8, D=8)]
     optimizer, read = torch.optim.Adam(parts, lr=0.05), []
     for _ in range(150):

@@ -1,0 +1,78 @@
+"""What every operator of the family does around its equations: check, prepare, run one of the two forms."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reference.dtypes import full_precision, inner_dtype
+from reference.ops._chunked import chunked_form
+from reference.ops._recurrent import recurrent_form
+from reference.ops.shapes import (
+    check_cu_seqlens,
+    check_groups,
+    check_same,
+    check_scale,
+    check_shapes,
+    check_state,
+    check_values,
+)
+
+Result = tuple[Tensor, Tensor | None]
+
+
+class Options(NamedTuple):
+    """The keywords that all operators share, with the meaning that the public docstrings give them."""
+
+    scale: float | None
+    initial_state: Tensor | None
+    output_final_state: bool
+    use_qk_l2norm_in_kernel: bool
+    cu_seqlens: Tensor | None
+
+
+def run_operator(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor | None,
+    options: Options,
+    *,
+    g_axes: str = "B T HV",
+    chunk_size: int | None = None,
+) -> Result:
+    """Run the member of the family that g and beta choose, in chunks, or token by token if chunk_size is None."""
+    bounds, scale = _check(q, k, v, g, beta, options, g_axes)
+    with full_precision(v):
+        if options.use_qk_l2norm_in_kernel:
+            q, k = l2norm(q), l2norm(k)
+        if g is None:  # nothing fades
+            g = torch.zeros(1, dtype=inner_dtype(v), device=v.device).expand(v.shape[:3])
+        inputs = (q, k, v, g, beta, options.initial_state, scale, bounds)
+        o, final_state = recurrent_form(*inputs) if chunk_size is None else chunked_form(*inputs, chunk_size)
+    return o, final_state if options.output_final_state else None
+
+
+def _check(q, k, v, g, beta, options: Options, g_axes: str) -> tuple[list[int], float]:
+    """The boundaries of the packed sequences, and the scale; TypeError or ValueError before any work."""
+    initial_state, cu_seqlens = options.initial_state, options.cu_seqlens
+    tensors = {"q": (q, "B T H Dk"), "k": (k, "B T H Dk"), "v": (v, "B T HV Dv")}
+    sizes = check_shapes({**tensors, "g": (g, g_axes), "beta": (beta, "B T HV")})
+    check_groups(sizes)
+    check_same("dtype", q=q, k=k, v=v)
+    bounds = check_cu_seqlens(cu_seqlens, sizes)
+    check_state(initial_state, sizes, len(bounds) - 1 if cu_seqlens is not None else sizes["B"])
+    check_same("device", q=q, k=k, v=v, g=g, beta=beta, initial_state=initial_state)
+    scale = check_scale(options.scale, sizes["Dk"])
+    check_values(g, q=q, k=k, v=v, beta=beta, initial_state=initial_state)
+    return bounds, scale
+
+
+def l2norm(x: Tensor, eps: float = 1e-6) -> Tensor:
+    """x / sqrt(|x|^2 + eps) along the last axis, in float32 at least; its gradient at x = 0 is finite.
+
+    Source: fla's l2norm, eps inside the root, as Qwen3-Next has it.
+    """
+    x = x.to(inner_dtype(x))
+    return x * ((x * x).sum(-1, keepdim=True) + eps).rsqrt()
