@@ -65,7 +65,8 @@ class GatedDeltaNet(nn.Module):
     def forward(
         self, x: Tensor, state: DeltaState | None = None, layout: BatchLayout = PLAIN
     ) -> tuple[Tensor, DeltaState]:
-        x, (conv, S) = layout.without_padding(x), (None, None) if state is None else state
+        x = layout.without_padding(x)
+        conv, S = (None, None) if state is None else state
         inputs = self.project(x, conv, layout.cu_seqlens)
         o, S = mix(chunk_gated_delta_rule, inputs, S, layout.cu_seqlens)
         z = self.in_proj_z(x).unflatten(-1, (-1, self.value_dim))

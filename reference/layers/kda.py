@@ -60,7 +60,8 @@ class KimiDeltaAttention(nn.Module):
     def forward(
         self, x: Tensor, state: DeltaState | None = None, layout: BatchLayout = PLAIN
     ) -> tuple[Tensor, DeltaState]:
-        x, (conv, S) = layout.without_padding(x), (None, None) if state is None else state
+        x = layout.without_padding(x)
+        conv, S = (None, None) if state is None else state
         inputs = self.project(x, conv, layout.cu_seqlens)
         o, S = mix(chunk_kda, inputs, S, layout.cu_seqlens)
         z = self.g_b_proj(self.g_a_proj(x)).unflatten(-1, (self.n_heads, self.head_dim))
