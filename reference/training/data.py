@@ -132,6 +132,7 @@ class Batch(NamedTuple):
     targets: Tensor
     cu_seqlens: Tensor
     n_targets: int  # in the whole batch, of which this may be one process's share
+    n_ahead: int  # the same for `after_next`
 
     def after_next(self) -> Tensor:
         """Targets of the head that looks one token further, [1, B·L]: the id after the next, in the same document."""
@@ -171,15 +172,21 @@ class PackedText:
         rng = torch.Generator().manual_seed(1_000_003 * self.seed + n)
         starts = torch.randint(len(self.ids) - self.length, (self.batch_size, 1), generator=rng)
         pieces = self.ids[starts + torch.arange(self.length + 1)].long()  # [B, L + 1]
+        whole = self._pack(pieces)
+        if size == 1:
+            return whole
+        counts = {"n_targets": whole.n_targets, "n_ahead": whole.n_ahead}
+        return self._pack(pieces.tensor_split(size)[rank])._replace(**counts)
+
+    def _pack(self, pieces: Tensor) -> Batch:
         begin = self.tokenizer.begin
-        n_targets = int((pieces[:, 1:] != begin).sum())
-        pieces = pieces.tensor_split(size)[rank]
         ids, targets = pieces[:, :-1], pieces[:, 1:]
         targets = targets.masked_fill(targets == begin, IGNORE)  # the next document's start can't be predicted
         opens = ids == begin
         opens[:, 0] = True
         bounds = torch.cat([opens.flatten().nonzero()[:, 0], torch.tensor([ids.numel()])])
-        return Batch(ids.reshape(1, -1), targets.reshape(1, -1), bounds, n_targets)
+        batch = Batch(ids.reshape(1, -1), targets.reshape(1, -1), bounds, int((targets != IGNORE).sum()), 0)
+        return batch._replace(n_ahead=int((batch.after_next() != IGNORE).sum()))
 
 
 def hold_out(documents: list[str], every: int = 20) -> tuple[list[str], list[str]]:

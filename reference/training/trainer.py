@@ -52,22 +52,30 @@ def learning_rate(step: int, *, peak: float, warm_up: int, steps: int, floor: fl
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def batch_loss(call: nn.Module, batch: Batch, config: HybridConfig, world: World) -> tuple[Tensor, Tensor]:
-    """(what to differentiate, nats per target of this process's share): their sum over all processes is the mean.
+def batch_loss(
+    call: nn.Module, batch: Batch, config: HybridConfig, world: World, accumulate: int = 1
+) -> tuple[Tensor, Tensor]:
+    """(what to differentiate, nats per target): of this part of an update, so that both add up to the update's means.
 
-    Gradients are averaged over processes, so the first is multiplied by world.size. Each process balances its experts
-    on its own share.
+    Nats are divided by the targets of the whole update, batch.n_targets and batch.n_ahead: a part with few targets
+    counts for few. Gradients are averaged over processes, so the first is multiplied by world.size. Each process
+    balances its experts on its own share, in each of `accumulate` batches.
     """
     with collect_routing() as routed:
         logits, further = logits_of(call, config, batch.ids, batch.cu_seqlens)
-    loss = F.cross_entropy(logits[0].float(), batch.targets[0], reduction="sum") / batch.n_targets
+    loss = nats(logits, batch.targets) / max(batch.n_targets, 1)
     objective = loss * world.size
     if further is not None:
-        targets = batch.after_next()[0]
-        objective = objective + AHEAD_WEIGHT * F.cross_entropy(further[0].float(), targets, ignore_index=IGNORE)
+        objective = objective + AHEAD_WEIGHT * world.size * nats(further, batch.after_next()) / max(batch.n_ahead, 1)
     if config.num_experts:
-        objective = objective + config.router_aux_loss_coef * sum(load_balancing_loss(r) for r in routed)
+        balance = sum(load_balancing_loss(r) for r in routed) / accumulate
+        objective = objective + config.router_aux_loss_coef * balance
     return objective, loss.detach()
+
+
+def nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy summed over the targets [1, T] that there are; logits [1, T, vocab_size]."""
+    return F.cross_entropy(logits[0].float(), targets[0], ignore_index=IGNORE, reduction="sum")
 
 
 def train_step(
@@ -86,16 +94,18 @@ def train_step(
     world, config = World() if world is None else world, call.config if config is None else config
     optimizer.zero_grad()
     total, tokens = torch.zeros(()), 0
-    for part in range(accumulate):
-        batch = data.batch(step * accumulate + part, world.rank, world.size)
+    batches = [data.batch(step * accumulate + part, world.rank, world.size) for part in range(accumulate)]
+    counts = {name: sum(getattr(batch, name) for batch in batches) for name in ("n_targets", "n_ahead")}
+    for batch in batches:
+        batch = batch._replace(**counts)
         batch = Batch(*(x.to(world.device) if isinstance(x, Tensor) else x for x in batch))
         try:
             with torch.autocast(world.device.partition(":")[0], torch.bfloat16, enabled=dtype == "bfloat16"):
-                objective, loss = batch_loss(call, batch, config, world)
+                objective, loss = batch_loss(call, batch, config, world, accumulate)
         except NotANumber as error:  # the operators refuse it before the loss is reached
             raise Diverged(_diagnosis(call, step, math.nan, math.nan)) from error
-        (objective / accumulate).backward()
-        total, tokens = total + loss.cpu() / accumulate, tokens + batch.ids.numel() * world.size
+        objective.backward()
+        total, tokens = total + loss.cpu(), tokens + batch.ids.numel() * world.size
     loss = world.total(total.to(world.device)).item()
     norm = whole(nn.utils.clip_grad_norm_(call.parameters(), clip)).item()
     if not math.isfinite(loss) or not math.isfinite(norm):
@@ -124,13 +134,13 @@ def held_out_loss(call: nn.Module, data: PackedText, config: HybridConfig, world
     """Evaluate: nats per target on the first batches of the held-out text."""
     call.eval()
     batches = [data.batch(n, world.rank, world.size) for n in range(HELD_OUT_BATCHES)]
-    parts = []
+    total = torch.zeros((), device=world.device)
     for batch in batches:
         batch = Batch(*(x.to(world.device) if isinstance(x, Tensor) else x for x in batch))
         logits, _ = logits_of(call, config, batch.ids, batch.cu_seqlens)
-        parts.append(F.cross_entropy(logits[0].float(), batch.targets[0], reduction="sum") / batch.n_targets)
+        total += nats(logits, batch.targets)
     call.train()
-    return world.total(torch.stack(parts).mean()).item()
+    return world.total(total).item() / max(sum(batch.n_targets for batch in batches), 1)
 
 
 def train_model(
