@@ -14,7 +14,7 @@ FILES = sorted(REFERENCE.rglob("*.py"))
 TAG = re.compile(r"\((\d+\.\d+)\)")
 # A room of the house, a folder or a loose module of reference/, may import only from rooms on lower floors.
 FLOORS = (
-    ("arguments", "dtypes", "files", "equations", "options"),
+    ("arguments", "derivatives", "dtypes", "equations", "files", "options"),
     ("book", "ops", "tasks"),
     ("layers", "plotting", "integrations"),
     ("model", "notebook"),

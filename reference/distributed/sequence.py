@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from reference.derivatives import first_derivative_only
 from reference.distributed.world import World
 from reference.layers.mixers import mixer
 from reference.model.block import Block
@@ -105,7 +105,7 @@ class _HandOver(torch.autograd.Function):
         return states[world.rank]
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx, dS):
         S, *Ms = ctx.saved_tensors
         later = _gather_equal(dS, ctx.world)  # what each process asks of the state before it
@@ -126,7 +126,7 @@ class _Before(torch.autograd.Function):
         return torch.cat([x[:, :0], *(y[:, :n] for y, n in zip(parts, ctx.lengths, strict=False))], 1)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx, dy):
         n, rank = ctx.lengths, ctx.world.rank
         rest = dy.new_zeros(dy.shape[0], sum(n[rank:]), *dy.shape[2:])

@@ -4,7 +4,6 @@ import platform
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # Below this many weights the call costs more than the product.
@@ -52,9 +51,10 @@ class _Product(torch.autograd.Function):
         return _product(x, weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, dy):
         x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a graph of the gradient is wanted: in products that have one
+            return dy @ weight, dy.flatten(0, -2).t() @ x.flatten(0, -2)
         dx = _product(dy, weight.t()) if ctx.needs_input_grad[0] else None
         dw = _product(dy.flatten(0, -2).t(), x.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None
         return dx, dw

@@ -4,8 +4,8 @@ from itertools import islice
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from reference.derivatives import first_derivative_only
 from reference.dtypes import full_precision, inner_dtype
 from reference.ops._chunk_backward import back_chunk_by_chunk
 from reference.ops._pieces import chunk_spans, pieces
@@ -54,7 +54,7 @@ class _Chunked(torch.autograd.Function):
         return o, final
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx, do, d_final):
         with full_precision(do):
             return _backward(ctx, do, d_final)

@@ -40,10 +40,11 @@ def run_operator(
     options: Options,
     *,
     g_axes: str = "B T HV",
+    has: tuple[str, ...] = ("g", "beta"),
     chunk_size: int | None = None,
 ) -> Result:
-    """Run the member of the family that g and beta choose, in chunks, or token by token if chunk_size is None."""
-    bounds, scale = _check(q, k, v, g, beta, options, g_axes)
+    """Run the member of the family that `has` names, in chunks, or token by token if chunk_size is None."""
+    bounds, scale = _check(q, k, v, g, beta, options, g_axes, has)
     with full_precision(v):
         if options.use_qk_l2norm_in_kernel:
             q, k = l2norm(q), l2norm(k)
@@ -54,11 +55,11 @@ def run_operator(
     return o, final_state if options.output_final_state else None
 
 
-def _check(q, k, v, g, beta, options: Options, g_axes: str) -> tuple[list[int], float]:
+def _check(q, k, v, g, beta, options: Options, g_axes: str, has: tuple[str, ...]) -> tuple[list[int], float]:
     """The boundaries of the packed sequences, and the scale; TypeError or ValueError before any work."""
     initial_state, cu_seqlens = options.initial_state, options.cu_seqlens
     tensors = {"q": (q, "B T H Dk"), "k": (k, "B T H Dk"), "v": (v, "B T HV Dv")}
-    sizes = check_shapes({**tensors, "g": (g, g_axes), "beta": (beta, "B T HV")})
+    sizes = check_shapes({**tensors, "g": (g, g_axes), "beta": (beta, "B T HV")}, {"g", "beta"} - set(has))
     check_groups(sizes)
     check_same("dtype", q=q, k=k, v=v)
     bounds = check_cu_seqlens(cu_seqlens, sizes)

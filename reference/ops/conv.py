@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from reference.derivatives import first_derivative_only
 from reference.dtypes import inner_dtype
 from reference.ops._pieces import chunk_spans
 from reference.ops.shapes import check_cu_seqlens, check_same, check_shapes, check_values
@@ -35,7 +35,7 @@ def causal_conv(
     Returns (y [B, T, D] in x's dtype, the last W-1 tokens [B, D, W-1] in x's dtype, or None unless
     output_final_state). Raises TypeError or ValueError that names the argument. Source: Qwen3-Next, W = 4, silu.
     """
-    sizes = check_shapes({"x": (x, "B T D"), "weight": (weight, "D W"), "bias": (bias, "D")})
+    sizes = check_shapes({"x": (x, "B T D"), "weight": (weight, "D W"), "bias": (bias, "D")}, optional=("bias",))
     _check_activation(activation)
     bounds = check_cu_seqlens(cu_seqlens, sizes)
     n_states, tail = (sizes["B"] if cu_seqlens is None else len(bounds) - 1), sizes["W"] - 1
@@ -53,7 +53,7 @@ def causal_conv(
         own = before if len(bounds) == 2 else before[n : n + 1]
         outputs.append(scan(x[:, start:stop], own, weight, bias, activation))
         if output_final_state:
-            last = torch.cat([own, x[:, max(start, stop - tail) : stop].mT], -1)
+            last = torch.cat([own, x[:, max(start, stop - tail) : stop].mT], -1)  # of an empty sequence, its state
             tails.append(last[..., last.shape[-1] - tail :])
     y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
     return y, torch.cat(tails) if output_final_state else None
@@ -95,7 +95,7 @@ class _Convolution(torch.autograd.Function):
         return _convolve(x, before, weight, bias, activation)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx, dy):
         x, before, weight, bias = ctx.saved_tensors
         (B, T, D), W, dtype = x.shape, weight.shape[1], inner_dtype(x)
@@ -120,7 +120,7 @@ def causal_conv_step(
     x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, *, activation: str | None = None
 ) -> Tensor:
     """One token x [B, D] of decoding; `state` [B, D, W-1] moves on by one token in place. Returns y [B, D]."""
-    check_shapes({"x": (x, "B D"), "weight": (weight, "D W"), "bias": (bias, "D")})
+    check_shapes({"x": (x, "B D"), "weight": (weight, "D W"), "bias": (bias, "D")}, optional=("bias",))
     _check_tail("state", state, [x.shape[0], weight.shape[0], weight.shape[1] - 1])
     check_same("device", x=x, weight=weight, bias=bias, state=state)
     _check_activation(activation)

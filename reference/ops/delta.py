@@ -38,7 +38,7 @@ def recurrent_delta_rule(
     Source: Schlag et al. 2021, Yang et al. 2024 (DeltaNet); chapter 02, (2.3) and (2.4).
     """
     options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
-    return run_operator(q, k, v, g=None, beta=beta, options=options)
+    return run_operator(q, k, v, g=None, beta=beta, options=options, has=("beta",))
 
 
 def chunk_delta_rule(
@@ -71,4 +71,4 @@ def chunk_delta_rule(
     """
     check_positive_int("chunk_size", chunk_size)
     options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
-    return run_operator(q, k, v, g=None, beta=beta, options=options, chunk_size=chunk_size)
+    return run_operator(q, k, v, g=None, beta=beta, options=options, has=("beta",), chunk_size=chunk_size)

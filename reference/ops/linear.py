@@ -39,7 +39,7 @@ def recurrent_linear_attention(
     Source: Katharopoulos et al. 2020, without its normalizer; chapter 02, (2.1).
     """
     options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
-    return run_operator(q, k, v, g=None, beta=None, options=options)
+    return run_operator(q, k, v, g=None, beta=None, options=options, has=())
 
 
 def chunk_linear_attention(
@@ -71,7 +71,7 @@ def chunk_linear_attention(
     """
     check_positive_int("chunk_size", chunk_size)
     options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
-    return run_operator(q, k, v, g=None, beta=None, options=options, chunk_size=chunk_size)
+    return run_operator(q, k, v, g=None, beta=None, options=options, has=(), chunk_size=chunk_size)
 
 
 def recurrent_lightning_attention(
@@ -108,7 +108,7 @@ def recurrent_lightning_attention(
     """
     g = check_lightning_decay(g, v)
     options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
-    return run_operator(q, k, v, g, beta=None, options=options)
+    return run_operator(q, k, v, g, beta=None, options=options, has=("g",))
 
 
 def chunk_lightning_attention(
@@ -142,4 +142,4 @@ def chunk_lightning_attention(
     g = check_lightning_decay(g, v)
     check_positive_int("chunk_size", chunk_size)
     options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
-    return run_operator(q, k, v, g, beta=None, options=options, chunk_size=chunk_size)
+    return run_operator(q, k, v, g, beta=None, options=options, has=("g",), chunk_size=chunk_size)

@@ -12,15 +12,15 @@ from reference.arguments import NotANumber
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def check_shapes(arguments: dict[str, tuple[object, str]]) -> dict[str, int]:
+def check_shapes(arguments: dict[str, tuple[object, str]], optional: tuple[str, ...] = ()) -> dict[str, int]:
     """Bind axis names to sizes and return them.
 
-    arguments: name -> (tensor, axes), the axes in words, such as "B T H Dk". A tensor that is None is
-    passed over. The same axis name must have the same size everywhere. Raises TypeError, ValueError.
+    arguments: name -> (tensor, axes), the axes in words, such as "B T H Dk". optional: names that may be None, and
+    are passed over then. The same axis name must have the same size everywhere. Raises TypeError, ValueError.
     """
     sizes: dict[str, int] = {}
     for name, (x, axes) in arguments.items():
-        if x is None:
+        if x is None and name in optional:
             continue
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
@@ -62,20 +62,24 @@ def check_groups(sizes: dict[str, int]) -> None:
 
 
 def check_values(g: Tensor | None, **tensors: Tensor | None) -> None:
-    """No argument holds NaN, and a log decay is never positive.
+    """No argument holds NaN or infinity, and a log decay is never positive (-inf is a full reset).
+
+    An infinite value would be multiplied by the zeros above the diagonal of a chunk, and spoil the tokens before it.
 
     Values can't be looked at while torch.compile traces or a CUDA graph is captured: such a call skips this check.
-    One sum per tensor finds a NaN at the price of one read (a maximum is NaN too where one entry is); only then is
-    the tensor searched.
+    One sum per tensor finds such an entry at the price of one read (a maximum is NaN too where one entry is); only
+    then is the tensor searched.
     """
     if torch.compiler.is_compiling() or _is_captured(next(iter(tensors.values()))):
         return
     largest = None if g is None else g.detach().max().item()
     for name, x in {**tensors, "g": g}.items():
-        suspect = math.isnan(largest) if name == "g" and g is not None else _sum_is_nan(x)
-        if suspect and x.isnan().any():
-            where = x.isnan().nonzero()[0].tolist()
-            raise NotANumber(f"{name}: expected numbers, got NaN (first at index {where})")
+        suspect = math.isnan(largest) if name == "g" and g is not None else _sum_is_no_number(x)
+        wrong = None if not suspect else x.isnan() if name == "g" else ~x.isfinite()
+        if wrong is not None and wrong.any():
+            where = wrong.nonzero()[0].tolist()
+            found = "NaN" if x.isnan().any() else "infinity"
+            raise NotANumber(f"{name}: expected numbers, got {found} (first at index {where})")
     if largest is not None and largest > 0:
         raise ValueError(f"g: a log decay must be <= 0, got {largest:.4g} (did you pass exp(g)?)")
 
@@ -84,8 +88,8 @@ def _is_captured(x: Tensor | None) -> bool:
     return x is not None and x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
-def _sum_is_nan(x: Tensor | None) -> bool:
-    return x is not None and math.isnan(x.detach().sum().item())
+def _sum_is_no_number(x: Tensor | None) -> bool:
+    return x is not None and not math.isfinite(x.detach().sum().item())
 
 
 def check_scale(scale: float | None, Dk: int) -> float:
@@ -110,7 +114,7 @@ def check_cu_seqlens(cu_seqlens: Tensor | None, sizes: dict[str, int]) -> list[i
     if sizes["B"] != 1:
         raise ValueError(f"cu_seqlens: packed sequences need batch size B = 1, got {sizes['B']}")
     bounds = cu_seqlens.tolist()
-    rising = all(a < b for a, b in pairwise(bounds))
+    rising = all(a <= b for a, b in pairwise(bounds))  # equal ones: an empty sequence
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != sizes["T"] or not rising:
         raise ValueError(f"cu_seqlens: expected rising boundaries from 0 to T = {sizes['T']}, got {bounds}")
     return bounds

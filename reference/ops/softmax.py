@@ -76,7 +76,7 @@ def attention_weights(
     its rows sum to 1, with sinks to less. Source: Vaswani et al. 2017, eq. 1.
     """
     limits = {"causal": causal, "window": window, "keep_first": keep_first, "left_padding": left_padding}
-    sizes, scale = _check(q, k, None, sinks, scale, **limits)
+    sizes, scale = _check(q, k, k, sinks, scale, **limits)
     return _weights(q, k, _mask(sizes["T"], sizes["S"], **limits, device=q.device), scale, sinks)
 
 
@@ -85,7 +85,7 @@ def _check(
 ) -> tuple[dict[str, int], float]:
     """The sizes of the axes, and the scale; TypeError or ValueError that names the argument."""
     arguments = {"q": (q, "B T H D"), "k": (k, "B S HK D"), "v": (v, "B S HK Dv"), "sinks": (sinks, "H")}
-    sizes = check_shapes(arguments)
+    sizes = check_shapes(arguments, optional=("sinks",))
     check_same("dtype", q=q, k=k, v=v)
     check_same("device", q=q, k=k, v=v, sinks=sinks)
     if sizes["H"] % sizes["HK"]:

@@ -113,7 +113,7 @@ def sparse_attention(
     Source: DeepSeek-V3.2, eq. 2, in the form of its multi-query mode (HK = 1) or any other.
     """
     arguments = {"q": (q, "B T H D"), "k": (k, "B S HK D"), "v": (v, "B S HK Dv"), "sinks": (sinks, "H")}
-    sizes = check_shapes(arguments)
+    sizes = check_shapes(arguments, optional=("sinks",))
     check_same("dtype", q=q, k=k, v=v)
     check_same("device", q=q, k=k, v=v, indices=indices, sinks=sinks)
     if sizes["H"] % sizes["HK"]:

@@ -47,7 +47,8 @@ def decode_step(
             "beta": (beta, "B HV"),
             "state": (state, "B HV Dk Dv"),
             "out": (out, "B HV Dk Dv"),
-        }
+        },
+        optional=("g", "beta", "out"),
     )
     check_groups(sizes)
     check_same("dtype", q=q, k=k, v=v)

@@ -61,3 +61,13 @@ def test_the_switch_and_what_does_not_suit_it(monkeypatch):
 def test_other_dtypes_keep_theirs(dtype):
     layer, x = make(True, dtype), torch.randn(5, 256, dtype=dtype)
     assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
+
+
+def test_second_derivatives_are_those_of_a_plain_product():
+    x, layer = torch.randn(1, 256, 256, requires_grad=True), Projection(256, 256, bias=False)
+    found = []
+    for y in (layer(x), x @ layer.weight.t()):
+        (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(first.square().sum(), (x, layer.weight)))
+    for ours, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-3 * wanted.abs().max().item())

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from reference.ops import causal_conv
 from tests.ops.helpers import NAMES, chunk, error, independent, random_inputs, random_state, recurrent
 
 
@@ -172,3 +173,27 @@ def test_a_training_step_keeps_the_inputs_and_one_state_per_chunk():
     assert kept(chunk("gated_delta_rule"), tokens) == inputs + states
     assert kept(chunk("gated_delta_rule"), 2 * tokens) < 2.01 * kept(chunk("gated_delta_rule"), tokens)
     assert kept(recurrent("gated_delta_rule"), tokens) > 10 * (inputs + states)
+
+
+def second(form, inputs, wrt, loss):
+    """The gradient, with respect to q, of a loss that holds the gradient with respect to `wrt`."""
+    tensors = {key: x.clone().requires_grad_() for key, x in inputs.items()}
+    value = loss(form(**tensors)[0])
+    (first,) = torch.autograd.grad(value, tensors[wrt], create_graph=True)
+    return torch.autograd.grad(value + first.square().sum(), tensors["q"])[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("loss", [torch.sum, lambda o: o.square().sum()], ids=["linear", "square"])
+def test_second_derivatives_are_right_or_refused_never_zero(name, loss):
+    inputs = random_inputs(name, T=9, dtype=torch.float64)
+    assert second(recurrent(name), inputs, "v", loss).abs().max() > 0
+    with pytest.raises(RuntimeError, match="second derivatives are not implemented here"):
+        second(chunk(name), inputs, "v", loss)
+
+
+def test_second_derivatives_of_the_convolution_are_refused():
+    x, weight = torch.randn(1, 9, 4, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    (first,) = torch.autograd.grad(causal_conv(x, weight)[0].sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="second derivatives are not implemented here"):
+        torch.autograd.grad(first.square().sum(), weight)

@@ -66,3 +66,46 @@ def test_the_convolution_never_looks_into_the_sequence_before():
     for n, (a, b) in enumerate(pairwise(bounds)):
         own, tail = causal_conv(x[:, a:b], weight, initial_state=state[n : n + 1], output_final_state=True)
         assert torch.allclose(y[:, a:b], own, atol=1e-6) and torch.equal(tails[n : n + 1], tail)
+
+
+WITH_EMPTY = [0, 0, 4, 70, 70, 70, 71, 90, 90]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("form", [chunk, recurrent])
+def test_an_empty_sequence_keeps_its_state_and_touches_nothing(name, form):
+    inputs = random_inputs(name, T=90, H=2, HV=4)
+    states = random_state(inputs, n=len(WITH_EMPTY) - 1)
+    bounds = torch.tensor(WITH_EMPTY)
+    o, finals = form(name)(**inputs, initial_state=states, output_final_state=True, cu_seqlens=bounds)
+    full = [n for n, (a, b) in enumerate(pairwise(WITH_EMPTY)) if a < b]
+    wanted, wanted_finals = form(name)(
+        **inputs, initial_state=states[full], output_final_state=True, cu_seqlens=torch.tensor([0, 4, 70, 71, 90])
+    )
+    assert torch.equal(o, wanted) and torch.equal(finals[full], wanted_finals)
+    empty = [n for n in range(len(states)) if n not in full]
+    assert torch.equal(finals[empty], states[empty])
+    finals = form(name)(**inputs, output_final_state=True, cu_seqlens=bounds)[1]
+    assert (finals[empty] == 0).all()
+
+
+def test_the_gradient_of_an_empty_sequence_is_that_of_its_state():
+    inputs = random_inputs("gated_delta_rule", T=90)
+    states = random_state(inputs, n=len(WITH_EMPTY) - 1).requires_grad_()
+    tensors = {key: x.clone().requires_grad_() for key, x in inputs.items()}
+    options = {"output_final_state": True, "cu_seqlens": torch.tensor(WITH_EMPTY)}
+    o, finals = chunk("gated_delta_rule")(**tensors, initial_state=states, **options)
+    (o.sum() + finals.sum()).backward()
+    assert (states.grad[0] == 1).all() and states.grad.isfinite().all()
+    assert all(x.grad.isfinite().all() for x in tensors.values())
+
+
+def test_the_convolution_keeps_the_state_of_an_empty_sequence():
+    x, weight = torch.randn(1, 90, 4), torch.randn(4, 3)
+    state = torch.randn(len(WITH_EMPTY) - 1, 4, 2)
+    y, tails = causal_conv(x, weight, initial_state=state, output_final_state=True, cu_seqlens=torch.tensor(WITH_EMPTY))
+    full = [1, 2, 5, 6]
+    wanted, wanted_tails = causal_conv(
+        x, weight, initial_state=state[full], output_final_state=True, cu_seqlens=torch.tensor([0, 4, 70, 71, 90])
+    )
+    assert torch.equal(y, wanted) and torch.equal(tails[full], wanted_tails) and torch.equal(tails[0], state[0])
