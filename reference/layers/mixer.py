@@ -50,8 +50,9 @@ class Mixer:
     grows     whether its cache grows with every token
     needs     fields of HybridConfig that have to be whole numbers >= 1 if a layer is of this kind
 
-    `layer` below is the nn.Module that `build` returns: layer(x [B, T, hidden_size], state) -> (y, state). A state is
-    None before the first token, then a tensor or a NamedTuple of tensors and numbers; it is never changed in place.
+    `layer` below is the nn.Module that `build` returns: layer(x [B, T, hidden_size], state, layout) -> (y, state) with
+    a BatchLayout (layers/batch.py). A state is None before the first token, then a tensor or a NamedTuple of tensors
+    and numbers, and is never changed in place.
     """
 
     kind: str
@@ -181,7 +182,7 @@ class LinearMixer(Mixer):
 
 
 def tensors_of(state: object) -> list[Tensor]:
-    """The tensors of a layer's state; none before the first token. Raises TypeError if it is no state."""
+    """The tensors of a layer's state; none before the first token. Raises TypeError for anything else."""
     if state is None:
         return []
     if isinstance(state, Tensor):
