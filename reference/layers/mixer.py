@@ -46,7 +46,7 @@ class Mixer:
 
     kind      the word in layer_types
     short     its name in tables
-    softmax   whether it is softmax attention: reads what it keeps of each token. A linear layer has a state instead
+    softmax   whether it is softmax attention: reads what it keeps of each token. a linear layer has a state instead
     grows     whether its cache grows with every token
     needs     fields of HybridConfig that have to be whole numbers >= 1 if a layer is of this kind
 
@@ -66,8 +66,8 @@ class Mixer:
             if not hasattr(self, fact):
                 raise NotImplementedError(f"{type(self).__name__}: a record of a kind of layer must say `{fact}`")
 
-    def build(self, config: Sizes, layer: int) -> nn.Module:
-        """The layer at this index, with random weights."""
+    def build(self, config: Sizes, index: int) -> nn.Module:
+        """The model's layer at this index, with random weights."""
         raise self._lacks("build")
 
     def cache_bytes(self, config: Sizes, tokens: int, element_bytes: int) -> int:
