@@ -1,6 +1,7 @@
 """Layers: parameters that project, one operator in the middle, a projection back. State in, state out."""
 
 from reference.layers.attention import Attention, KVState
+from reference.layers.batch import BatchLayout
 from reference.layers.delta import DeltaState
 from reference.layers.gated_deltanet import GatedDeltaNet
 from reference.layers.indexer import Indexer
@@ -9,9 +10,11 @@ from reference.layers.latent import LatentAttention, LatentState
 from reference.layers.lightning import LightningAttention
 from reference.layers.norm import RMSNorm
 from reference.layers.rope import Rotary, apply_rope, rope_frequencies
+from reference.layers.streaming import StreamingAttention
 
 __all__ = [
     "Attention",
+    "BatchLayout",
     "DeltaState",
     "GatedDeltaNet",
     "Indexer",
@@ -22,6 +25,7 @@ __all__ = [
     "LightningAttention",
     "RMSNorm",
     "Rotary",
+    "StreamingAttention",
     "apply_rope",
     "rope_frequencies",
 ]

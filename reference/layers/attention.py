@@ -165,7 +165,7 @@ class FullMixer(SoftmaxMixer):
         """Tokens in sight of a query, its own among them; None: all before it."""
         return None
 
-    def build(self, config: Sizes, layer: int) -> Attention:
+    def build(self, config: Sizes, index: int) -> Attention:
         return Attention(
             config.hidden_size,
             config.num_attention_heads,

@@ -94,7 +94,7 @@ class GatedDeltaNetMixer(DeltaMixer):
     needs += ("linear_num_value_heads", "linear_conv_kernel_dim")
     op = staticmethod(chunk_gated_delta_rule)
 
-    def build(self, config: Sizes, layer: int) -> GatedDeltaNet:
+    def build(self, config: Sizes, index: int) -> GatedDeltaNet:
         return GatedDeltaNet(
             config.hidden_size,
             config.linear_num_key_heads,

@@ -86,7 +86,7 @@ class KimiDeltaMixer(DeltaMixer):
     channel_decay = True
     op = staticmethod(chunk_kda)
 
-    def build(self, config: Sizes, layer: int) -> KimiDeltaAttention:
+    def build(self, config: Sizes, index: int) -> KimiDeltaAttention:
         return KimiDeltaAttention(
             config.hidden_size,
             config.linear_num_value_heads,

@@ -189,7 +189,7 @@ class LatentMixer(SoftmaxMixer):
     kind, short = "latent_attention", "MLA"
     needs = ("kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
 
-    def build(self, config: Sizes, layer: int) -> LatentAttention:
+    def build(self, config: Sizes, index: int) -> LatentAttention:
         return LatentAttention(
             config.hidden_size,
             config.num_attention_heads,

@@ -76,12 +76,12 @@ class LightningMixer(LinearMixer):
 
     kind, short = "lightning_attention", "lightning"
 
-    def build(self, config: Sizes, layer: int) -> LightningAttention:
+    def build(self, config: Sizes, index: int) -> LightningAttention:
         return LightningAttention(
             config.hidden_size,
             config.num_attention_heads,
             config.head_dim,
-            layer=layer,
+            layer=index,
             n_layers=config.num_hidden_layers,
             norm_eps=self.norm_eps(config),
         )

@@ -46,12 +46,13 @@ class Mixer:
 
     kind      the word in layer_types
     short     its name in tables
-    softmax   whether it is softmax attention: reads what it keeps of each token. A linear layer has a state instead
+    softmax   whether it is softmax attention: reads what it keeps of each token. a linear layer has a state instead
     grows     whether its cache grows with every token
     needs     fields of HybridConfig that have to be whole numbers >= 1 if a layer is of this kind
 
-    `layer` below is the nn.Module that `build` returns: layer(x [B, T, hidden_size], state) -> (y, state). A state is
-    None before the first token, then a tensor or a NamedTuple of tensors and numbers; it is never changed in place.
+    `layer` below is the nn.Module that `build` returns: layer(x [B, T, hidden_size], state, layout) -> (y, state) with
+    a BatchLayout (layers/batch.py). A state is None before the first token, then a tensor or a NamedTuple of tensors
+    and numbers, and is never changed in place.
     """
 
     kind: str
@@ -65,8 +66,8 @@ class Mixer:
             if not hasattr(self, fact):
                 raise NotImplementedError(f"{type(self).__name__}: a record of a kind of layer must say `{fact}`")
 
-    def build(self, config: Sizes, layer: int) -> nn.Module:
-        """The layer at this index, with random weights."""
+    def build(self, config: Sizes, index: int) -> nn.Module:
+        """The model's layer at this index, with random weights."""
         raise self._lacks("build")
 
     def cache_bytes(self, config: Sizes, tokens: int, element_bytes: int) -> int:
@@ -181,7 +182,7 @@ class LinearMixer(Mixer):
 
 
 def tensors_of(state: object) -> list[Tensor]:
-    """The tensors of a layer's state; none before the first token. Raises TypeError if it is no state."""
+    """The tensors of a layer's state; none before the first token. Raises TypeError for anything else."""
     if state is None:
         return []
     if isinstance(state, Tensor):

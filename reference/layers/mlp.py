@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import torch
@@ -43,18 +44,22 @@ class Routing(NamedTuple):
     weights: Tensor  # [tokens, top_k]
 
 
-_collected: ContextVar[list[Routing] | None] = ContextVar("collected", default=None)
+# A queue and not a list: torch.compile leaves the queue to Python, and would compile anew for every length of a list.
+_collected: ContextVar[SimpleQueue | None] = ContextVar("collected", default=None)
 
 
 @contextmanager
 def collect_routing() -> Iterator[list[Routing]]:
-    """Within the block, every call of a mixture of experts adds its Routing to the list: for load_balancing_loss."""
-    found: list[Routing] = []
-    token = _collected.set(found)
+    """The Routing of every call of a mixture of experts within the block, for load_balancing_loss: the list is filled
+    when the block ends."""
+    found, queue = [], SimpleQueue()
+    token = _collected.set(queue)
     try:
         yield found
     finally:
         _collected.reset(token)
+        while not queue.empty():
+            found.append(queue.get())
 
 
 class MixtureOfExperts(nn.Module):
@@ -125,7 +130,7 @@ class MixtureOfExperts(nn.Module):
         routing = self.route(tokens)
         collected = _collected.get()
         if collected is not None:
-            collected.append(routing)
+            collected.put(routing)
         y = torch.zeros_like(tokens)
         for expert in routing.experts.unique().tolist():  # the experts that some token chose
             token, rank = (routing.experts == expert).nonzero(as_tuple=True)

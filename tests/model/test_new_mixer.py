@@ -57,7 +57,7 @@ class ToyMixer(LinearMixer):
     kind, short = "toy_attention", "toy"
     needs = ("linear_num_value_heads", "linear_key_head_dim")
 
-    def build(self, config, layer):
+    def build(self, config, index):
         return Toy(config.hidden_size, *self.sizes(config)[:2])
 
     def sizes(self, config):

@@ -16,8 +16,8 @@ SETTINGS = ["--preset", "tiny", "--batch-size", "4", "--length", "48", "--thread
 SETTINGS += ["--steps", str(STEPS), "--warm-up", "2", "--accumulate", "2", "--hold-out", "--eval-every", "4"]
 
 
-def train(folder, out, processes=1, parallel="ddp"):
-    arguments = ["train", "--data", str(folder / "text.jsonl"), "--out", str(folder / out), *SETTINGS]
+def train(folder, out, processes=1, parallel="ddp", more=()):
+    arguments = ["train", "--data", str(folder / "text.jsonl"), "--out", str(folder / out), *SETTINGS, *more]
     if processes == 1:
         assert main(arguments) == 0
         return ""
@@ -83,6 +83,20 @@ def test_two_sharded_processes_go_on_from_the_checkpoint_of_one(folder):
     said = train(folder, "one_then_fsdp", 2, "fsdp")
     assert said.count("continuing from step 3 (saved by 1 process(es))") == 1
     assert_same_run(folder, "one_then_fsdp")
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_train_the_head_for_the_token_after_the_next_as_well(folder, parallel):
+    more = ["--predict-ahead", "--steps", "1", "--warm-up", "1"]
+    train(folder, f"ahead_one_{parallel}", more=more)
+    train(folder, f"ahead_{parallel}", 2, parallel, more)
+    (one,), (two,) = rows(folder, f"ahead_one_{parallel}"), rows(folder, f"ahead_{parallel}")
+    assert abs(one["loss"] - two["loss"]) < 1e-5 and "held_out_loss" in two
+    a, b = (load_file(folder / f"ahead_{who}{parallel}" / "model.safetensors") for who in ("one_", ""))
+    assert a.keys() == b.keys() and any(name.startswith("mtp.") for name in a)
+    apart = torch.cat([(a[name] - b[name]).flatten() for name in a if name.startswith("mtp.")]).abs().mean()
+    assert apart < 0.1 * one["lr"]  # Adam's first step is lr times the gradient's sign
+    assert abs(one["grad_norm"] / two["grad_norm"] - 1) < 0.01
 
 
 def test_a_batch_that_can_not_be_shared_is_named(folder):

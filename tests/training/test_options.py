@@ -13,7 +13,7 @@ import torch
 import reference
 from reference.__main__ import main
 from reference.distributed.world import World
-from reference.layers.mlp import collect_routing, load_balancing_loss
+from reference.layers.mlp import MixtureOfExperts, collect_routing, load_balancing_loss
 from reference.model.config import preset
 from reference.training.data import PackedText, hold_out, read_documents
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer, train_bpe
@@ -244,3 +244,20 @@ def test_the_loss_has_the_balance_of_every_mixture():
     objective, _ = batch_loss(model, batch, config, World())
     plain, _ = batch_loss(model, batch, replace(config, router_aux_loss_coef=0.0), World())
     assert (objective - plain).item() == pytest.approx(config.router_aux_loss_coef * balance.item(), rel=1e-3)
+
+
+@torch.no_grad()
+def test_collecting_compiles_nothing_anew_with_every_layer():
+    from torch._dynamo.testing import CompileCounter
+
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    moe, counter, x = MixtureOfExperts(8, 16, 4, 2), CompileCounter(), torch.randn(1, 12, 8)
+    compiled = torch.compile(moe, backend=counter)
+    with collect_routing() as found:
+        compiled(x)
+        once = counter.frame_count
+        for _ in range(4):
+            compiled(x)
+    assert counter.frame_count == once > 0
+    assert len(found) == 5 and all(torch.equal(r.experts, moe.route(x[0]).experts) for r in found)
