@@ -2,7 +2,7 @@
 
 
 class NotANumber(ValueError):
-    """An argument holds NaN or infinity. A class of its own, so that a training loop can tell it from a call that is wrong."""
+    """An argument holds NaN or infinity. A class of its own: a training loop can tell it from a call that is wrong."""
 
 
 def is_whole_number(value: object, least: int, most: int | None = None) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 LARGEST = 2**31 - 1
+MOST_THREADS = 4096
+LARGEST_FLOAT32 = 3.4e38
 UNITS = {"": 1, "K": 2**10, "M": 2**20}
 
 
@@ -39,9 +41,9 @@ def at_least(least: int, read: Callable[[str], float] = int, most: int = LARGEST
 
 
 def positive(text: str) -> float:
-    """A finite number above 0, such as a learning rate."""
+    """A number above 0 that float32 can hold, such as a learning rate."""
     value = _number(text, float, "> 0")
-    if not 0 < value < math.inf:
+    if not 0 < value < LARGEST_FLOAT32:
         raise argparse.ArgumentTypeError(f"expected a number > 0, got {value}")
     return value
 
@@ -98,7 +100,7 @@ def device_name(text: str) -> str:
 def add_threads(parser: argparse._ActionsContainer, default: int, note: str = "") -> None:
     """--threads."""
     help_text = f"threads of the CPU (default {default}{note})"
-    parser.add_argument("--threads", type=at_least(1), default=default, metavar="N", help=help_text)
+    parser.add_argument("--threads", type=at_least(1, most=MOST_THREADS), default=default, metavar="N", help=help_text)
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:

@@ -80,6 +80,11 @@ def main(argv: list[str]) -> int:
         except (ValueError, Diverged, OSError) as error:
             print(f"train: {error}", file=sys.stderr)
             return 1
+        except (MemoryError, OverflowError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise  # a mistake of ours
+            print(f"train: these sizes need more memory than there is ({str(error)[:200]})", file=sys.stderr)
+            return 1
         except KeyboardInterrupt as stopped:
             if world.is_main:
                 print(f"train: {stopped}", file=sys.stderr)

@@ -173,10 +173,10 @@ class HybridConfig:
 
 def pattern(linear: int, full: int, layers: int, *, kind: str = "linear_attention") -> tuple[str, ...]:
     """`linear` linear layers, then `full` softmax layers, repeated to `layers`: pattern(3, 1, 8) is Qwen3-Next's."""
-    unit = (mixer(kind).kind,) * linear + ("full_attention",) * full
-    if not unit or layers % len(unit):
-        raise ValueError(f"layers: expected a multiple of linear + full = {len(unit)}, got {layers}")
-    return unit * (layers // len(unit))
+    length = linear + full
+    if min(linear, full) < 0 or not length or layers % length:
+        raise ValueError(f"layers: expected a multiple of linear + full = {length}, got {layers}")
+    return ((mixer(kind).kind,) * linear + ("full_attention",) * full) * (layers // length)
 
 
 _QWEN = {"partial_rotary_factor": 0.25, "attention_gate": "elementwise", "zero_centered_norm": True}
