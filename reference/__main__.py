@@ -25,6 +25,7 @@ COMMANDS = {
 
 
 def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
+    """Run the command that argv names; returns the exit status."""
     refuse_old_python()
     argv = sys.argv[1:] if argv is None else argv
     listed = "\n".join(f"  {name:10s} {what}" for name, what in COMMANDS.items())
@@ -49,6 +50,7 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
 
 
 def is_installed(package: str) -> bool:
+    """Whether this Python finds the package."""
     try:
         return find_spec(package) is not None
     except (ImportError, ValueError):
@@ -84,6 +86,7 @@ def run_in_shell(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
 
 
 def output_is_closed() -> bool:
+    """Whether the reader of our output has gone."""
     try:
         print(flush=True)
     except BrokenPipeError:

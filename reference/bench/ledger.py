@@ -213,6 +213,7 @@ def time_nearness(tokens: int, rounds: int) -> dict[str, list[float]]:
 
 
 def ledger_lines(record: dict) -> list[str]:
+    """The record as Markdown: counts over formulas, peaks, exponents of time over length, crossovers."""
     keys = {"prefill_flops": "flops, prefill", "decode_flops": "flops, decode", "held_bytes": "bytes held"}
     keys |= {"layer_bytes": "touched by a layer's step", "operator_bytes": "by the operator's"}
     lines = ["count over formula", "", f"| mixer | {' | '.join(keys.values())} |", "|---" * (1 + len(keys)) + "|"]
@@ -235,6 +236,7 @@ def ledger_lines(record: dict) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
+    """Measure every kind of layer against the formulas of chapter 11; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reference bench ledger", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="short texts, two rounds")

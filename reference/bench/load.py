@@ -29,6 +29,7 @@ print_resident(peak=True)
 
 
 def main(argv: list[str]) -> int:
+    """Measure the loading of a checkpoint; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reference bench load", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the size")
     add_threads(parser, 2)

@@ -101,4 +101,5 @@ def _processor() -> str:
 
 
 def as_json(record: dict) -> str:
+    """A record as the text of its file."""
     return json.dumps(record, indent=1) + "\n"

@@ -30,11 +30,13 @@ NEW_TOKENS = 16
 
 
 def our_model(layer_types: tuple[str, ...] = pattern(3, 1, 8)) -> HybridLM:
+    """A Qwen3.5-style HybridLM of bench size, with seed 0."""
     torch.manual_seed(0)
     return HybridLM(HybridConfig(layer_types=layer_types, **MODEL_SIZES, **HEADS, **LINEAR, **QWEN))
 
 
 def their_model() -> nn.Module:
+    """transformers' Qwen3.5 of the same sizes."""
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -148,6 +150,7 @@ def decode_by_length(lengths: list[int], repeats: int) -> dict[str, dict[str, li
 
 
 def summary_lines(record: dict) -> list[str]:
+    """The record as Markdown: times side by side, ratios, and what the ratios were to be."""
     lines = ["| what | ours | transformers | ratio | wanted |", "|---|---|---|---|---|"]
     for name, row in record["table"].items():
         if "ratio" in row:
@@ -168,6 +171,7 @@ def summary_lines(record: dict) -> list[str]:
 
 
 def main(argv: list[str]) -> int:
+    """Measure the whole model; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reference bench model", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="short texts, one repeat; the targets don't apply")

@@ -250,6 +250,7 @@ def summary(record: dict) -> str:
 
 
 def main(argv: list[str]) -> int:
+    """Measure the operators; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reference bench ops", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="small shapes, under a minute; the targets don't apply")

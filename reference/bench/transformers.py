@@ -67,6 +67,7 @@ def _run(prefill: int, training: int, repeats: int) -> dict[str, dict]:
 
 
 def main(argv: list[str]) -> int:
+    """Measure transformers' model with both kinds of operators; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reference bench transformers", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="short texts, one repeat")

@@ -15,6 +15,8 @@ class Wrong(Exception):
 
 
 class Exercise(NamedTuple):
+    """A check, registered under the exercise that it answers."""
+
     number: str
     title: str
     check: Callable[[Any], str]

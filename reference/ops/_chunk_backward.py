@@ -51,6 +51,8 @@ def back_chunk_by_chunk(
 
 
 class ChunkGradients(NamedTuple):
+    """Gradients of the loss with respect to what one chunk read."""
+
     inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]  # q, k, v, g, beta
     S: Tensor
 

@@ -24,6 +24,7 @@ def draw_lengths(lengths: dict) -> Figure:
 
 
 def save_lengths(record: dict, path: Path) -> None:
+    """Draw `record["lengths"]` and write the figure to path, beside it first."""
     fig = draw_lengths(record["lengths"])
     beside = path.with_suffix(".part.svg")
     fig.savefig(beside, metadata={"Date": None})

@@ -51,6 +51,7 @@ class ByteTokenizer:
         return (text[begin : begin + PIECE] for begin in range(0, len(text), PIECE))
 
     def append_ids(self, piece: str, ids: array) -> None:
+        """Append a piece's ids."""
         ids.frombytes(np.frombuffer(piece.encode("utf-8"), np.uint8).astype(np.int16).tobytes())
 
     def decode_bytes(self, ids: list[int]) -> bytes:
@@ -95,6 +96,7 @@ class BPETokenizer(ByteTokenizer):
         yield text[begin:]
 
     def append_ids(self, piece: str, ids: array) -> None:
+        """Append a piece's ids."""
         ids.extend(self.inner.encode(piece, add_special_tokens=False).ids)
 
     def decode_bytes(self, ids: list[int]) -> bytes:
@@ -103,6 +105,7 @@ class BPETokenizer(ByteTokenizer):
         return bytes(self._bytes[char] for char in pieces)
 
     def fingerprint(self) -> bytes:
+        """The whole tokenizer."""
         return self.inner.to_str().encode()
 
     def save(self, folder: Path) -> None:
