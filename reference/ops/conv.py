@@ -53,7 +53,7 @@ def causal_conv(
         own = before if len(bounds) == 2 else before[n : n + 1]
         outputs.append(scan(x[:, start:stop], own, weight, bias, activation))
         if output_final_state:
-            last = torch.cat([own, x[:, max(start, stop - tail) : stop].mT], -1)  # of an empty sequence, its state
+            last = torch.cat([own, x[:, max(start, stop - tail) : stop].mT], -1)
             tails.append(last[..., last.shape[-1] - tail :])
     y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
     return y, torch.cat(tails) if output_final_state else None
