@@ -5,6 +5,8 @@ from pathlib import Path
 from types import NoneType
 from typing import get_args
 
+from reference.arguments import cut_short
+
 REQUIRED = object()
 # Fields that don't change what a model computes from its tokens: bookkeeping, training, and what generate() uses.
 NEUTRAL = set(
@@ -77,12 +79,6 @@ class Given:
                 f"{self.path}: {', '.join(left)}: not known here, so it may change what the model computes; "
                 "if it does not, name it in ignore_fields"
             )
-
-
-def cut_short(value: object) -> str:
-    """A value for a message, however long it is."""
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def says_nothing(name: str, value: object) -> bool:

@@ -7,8 +7,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from reference.arguments import NotANumber
+from reference.arguments import NotANumber, cut_short
 
+LARGEST_SCALE = 1e300  # a whole number can be longer than any float
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -24,6 +25,8 @@ def check_shapes(arguments: dict[str, tuple[object, str]], optional: tuple[str, 
             continue
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+        if x.layout != torch.strided:
+            raise TypeError(f"{name}: expected a dense tensor, got layout {x.layout}")
         if x.dtype not in FLOATS:
             raise TypeError(f"{name}: expected a floating dtype, got {x.dtype}")
         letters = _letters(axes)
@@ -66,11 +69,13 @@ def check_values(g: Tensor | None, **tensors: Tensor | None) -> None:
 
     An infinite value would be multiplied by the zeros above the diagonal of a chunk, and spoil the tokens before it.
 
-    Values can't be looked at while torch.compile traces or a CUDA graph is captured: such a call skips this check.
+    Values can't be looked at while torch.compile traces or a CUDA graph is captured, and tensors on "meta" have none:
+    such a call skips this check.
     One sum per tensor finds such an entry at the price of one read (a maximum is NaN too where one entry is); only
     then is the tensor searched.
     """
-    if torch.compiler.is_compiling() or _is_captured(next(iter(tensors.values()))):
+    first = next(iter(tensors.values()))
+    if torch.compiler.is_compiling() or _is_captured(first) or first.is_meta:
         return
     largest = None if g is None else g.detach().max().item()
     for name, x in {**tensors, "g": g}.items():
@@ -96,8 +101,9 @@ def check_scale(scale: float | None, Dk: int) -> float:
     """The factor of the scores; None means Dk**-0.5. Raises ValueError."""
     if scale is None:
         return Dk**-0.5
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
-        raise ValueError(f"scale: expected a finite number or None (Dk**-0.5), got {scale!r}")
+    is_number = isinstance(scale, int | float) and not isinstance(scale, bool)
+    if not is_number or not abs(scale) < LARGEST_SCALE:
+        raise ValueError(f"scale: expected a finite number or None (Dk**-0.5), got {cut_short(scale)}")
     return float(scale)
 
 
@@ -116,7 +122,7 @@ def check_cu_seqlens(cu_seqlens: Tensor | None, sizes: dict[str, int]) -> list[i
     bounds = cu_seqlens.tolist()
     rising = all(a <= b for a, b in pairwise(bounds))  # equal ones: an empty sequence
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != sizes["T"] or not rising:
-        raise ValueError(f"cu_seqlens: expected rising boundaries from 0 to T = {sizes['T']}, got {bounds}")
+        raise ValueError(f"cu_seqlens: expected rising boundaries from 0 to T = {sizes['T']}, got {cut_short(bounds)}")
     return bounds
 
 

@@ -1,0 +1,377 @@
+"""`python -m tests.fuzz --minutes 10 --seed 0`: damaged files and odd arguments, as many as there is time for.
+
+Every case must end right, or in a sentence: a ValueError (TypeError, NotImplementedError for arguments) that names the
+file or the argument. Anything else is a fault: another exception, 20 seconds without an end, a wrong result. A case is
+a function of its number and the seed; `--only AREA:N` repeats one.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+import reference
+from reference.__main__ import main as command_line
+from reference.checkpoints.chat import HubTokenizer
+from reference.ops import OPERATORS
+from reference.training.resume import load_newest
+from tests.checkpoints.tiny import PLAIN, build, some_ids
+
+SECONDS = 20
+ODD = [None, True, False, 0, -1, 1, 2, 3, 0.5, -0.5, 1e-320, 1e308, 10**30, 2**31, "", "x", "ü\u2028", "9" * 5000]
+ODD += [[], {}, [1], [None], {"a": 1}, [[1]], float("nan"), float("inf"), "default", "yarn", "full_attention"]
+BYTES_OF_HEADER = 8
+
+
+class TooLong(BaseException):
+    """A case that doesn't end."""
+
+
+class Fuzz:
+    """A folder with one small checkpoint of each kind, and the cases that damage copies of them."""
+
+    def __init__(self, folder: Path, seed: int):
+        self.folder, self.seed = folder, seed
+        self.models: dict[str, Path] = {}
+        self.logits: dict[str, torch.Tensor] = {}
+        self.areas = {
+            name.removeprefix("try_"): getattr(self, name) for name in sorted(dir(self)) if name.startswith("try_")
+        }
+
+    def case(self, area: str, n: int) -> tuple[str, str]:
+        """("right" | "refused" | "fault", what was said)."""
+        rng = random.Random(f"{self.seed} {area} {n}")
+        before = signal.signal(signal.SIGALRM, _stop)
+        signal.alarm(SECONDS)
+        try:
+            return self.areas[area](rng)
+        except TooLong:
+            return "fault", f"no end within {SECONDS} s"
+        except Exception:
+            return "fault", traceback.format_exc(limit=-3)
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+
+    def model(self, rng: random.Random) -> tuple[str, Path]:
+        """(family, a fresh copy of its checkpoint)."""
+        family = rng.choice(PLAIN)
+        if family not in self.models:
+            self.models[family] = self.folder / family
+            build(family).save_pretrained(self.models[family])
+            with torch.no_grad():
+                self.logits[family] = reference.load_pretrained(self.models[family])(some_ids())
+        return family, self.copy(self.models[family])
+
+    def copy(self, source: Path) -> Path:
+        """A copy to damage; the one before is gone."""
+        shutil.rmtree(self.folder / "copy", ignore_errors=True)
+        return Path(shutil.copytree(source, self.folder / "copy"))
+
+    def try_config(self, rng: random.Random) -> tuple[str, str]:
+        """A field of config.json gets another value, goes, or moves inside; or the text itself is damaged."""
+        family, folder = self.model(rng)
+        path = folder / "config.json"
+        fields = json.loads(path.read_text())
+        name = rng.choice([*fields, "new_field", "rope_scaling", "text_config", "quantization_config"])
+        how = rng.choice(["value", "value", "gone", "inside", "bytes", "deep"])
+        if how == "value":
+            fields[name] = rng.choice(ODD)
+        elif how == "gone":
+            fields.pop(name, None)
+        elif how == "inside":
+            fields = {"model_type": family, "text_config": fields}
+        text = json.dumps(fields)
+        if how == "bytes":
+            text = damaged(text.encode(), rng).decode("utf-8", "surrogateescape")
+        if how == "deep":
+            text = "[" * 100_000 + text
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+        return self.load(family, folder, weights_are_whole=True)
+
+    def try_weights(self, rng: random.Random) -> tuple[str, str]:
+        """The header of the safetensors file is damaged, or the file is cut."""
+        family, folder = self.model(rng)
+        path = folder / "model.safetensors"
+        data = path.read_bytes()
+        length = int.from_bytes(data[:BYTES_OF_HEADER], "little")
+        if rng.random() < 0.3:
+            path.write_bytes(data[: rng.randrange(len(data))])
+        else:
+            head = damaged(data[: BYTES_OF_HEADER + length], rng)
+            path.write_bytes(head + data[BYTES_OF_HEADER + length :])
+        return self.load(family, folder, weights_are_whole=False)
+
+    def load(self, family: str, folder: Path, *, weights_are_whole: bool) -> tuple[str, str]:
+        """Load it; where it loads it runs, and where config and weights say the same it computes the same."""
+        try:
+            model = reference.load_pretrained(folder)
+        except ValueError as error:
+            return sentence(error, str(folder))
+        with torch.no_grad():
+            out = model(some_ids()[:, :9] % model.config.vocab_size)
+        return ("right", "") if out.shape[:2] == (2, 9) or not weights_are_whole else ("fault", "another shape")
+
+    def try_tokenizer(self, rng: random.Random) -> tuple[str, str]:
+        """A tokenizer's files, its chat template among them."""
+        if "tokenizer" not in self.models:
+            self.models["tokenizer"] = make_tokenizer(self.folder / "tokenizer")
+        folder = self.copy(self.models["tokenizer"])
+        path = folder / rng.choice(["tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+        if rng.random() < 0.5 and path.name != "tokenizer.json":
+            fields = json.loads(path.read_text())
+            fields[rng.choice([*fields, "eos_token_id", "chat_template", "eos_token"])] = rng.choice(ODD)
+            path.write_text(json.dumps(fields))
+        else:
+            path.write_bytes(damaged(path.read_bytes(), rng))
+        try:
+            tokenizer = HubTokenizer(folder)
+            ids = tokenizer.encode("some text") + tokenizer.encode_chat([{"role": "user", "content": "x"}])
+        except ValueError as error:
+            return sentence(error, str(folder))
+        return ("right", "") if all(isinstance(i, int) for i in ids) else ("fault", "no ids")
+
+    def try_operator(self, rng: random.Random) -> tuple[str, str]:
+        """An operator with one odd argument: both forms agree, or both refuse it."""
+        name = rng.choice(sorted(OPERATORS))
+        operator, made = OPERATORS[name], torch.Generator().manual_seed(rng.randrange(2**31))
+        B, T, H, group, Dk, Dv = (rng.choice(x) for x in ((1, 2), (1, 2, 9, 70), (1, 2), (1, 2), (1, 4), (1, 3)))
+        x = {key: torch.randn(B, T, H, Dk, generator=made, dtype=torch.float64) for key in "qk"}
+        x["k"] = x["k"] / x["k"].norm(dim=-1, keepdim=True)
+        x["v"] = torch.randn(B, T, H * group, Dv, generator=made, dtype=torch.float64)
+        if "g" in operator.extras:
+            axes = (B, T, H * group, Dk) if operator.channel_decay else (B, T, H * group)
+            x["g"] = -torch.rand(axes, generator=made, dtype=torch.float64) * rng.choice([0.1, 10, 1000])
+        if "beta" in operator.extras:
+            x["beta"] = torch.rand(B, T, H * group, generator=made, dtype=torch.float64)
+        keywords: dict[str, object] = {"output_final_state": True}
+        odd = rng.choice([*x, *x, "scale", "initial_state", "cu_seqlens", "chunk_size", *["nothing"] * 5])
+        values = [None, 3, "x", [1.0], torch.zeros(3), torch.zeros(0), torch.tensor([0, T]), torch.tensor([0, 0, T])]
+        values += [float("nan"), 10**400, -1, x["v"].to("meta"), x["v"].half(), x["v"].int(), x["v"].to_sparse()]
+        value = rng.choice([*values, *(change(y) for y in x.values() for change in CHANGES)])
+        if odd in x:
+            x[odd] = value
+        elif odd != "nothing":
+            keywords[odd] = value
+        found = []
+        for form in (operator.chunk, operator.recurrent):
+            own = {key: y for key, y in keywords.items() if key != "chunk_size" or form is operator.chunk}
+            try:
+                found.append(form(**x, **own))
+            except (TypeError, ValueError, NotImplementedError) as error:
+                found.append(sentence(error, *x, *keywords))
+        if any(isinstance(result[0], str) for result in found):
+            one_sided = not all(isinstance(result[0], str) for result in found) and odd != "chunk_size"
+            return (
+                ("fault", f"one form refuses: {found}")
+                if one_sided
+                else next(r for r in found if isinstance(r[0], str))
+            )
+        (o, S), (o2, S2) = found
+        near = all(torch.allclose(a.double(), b.double(), rtol=1e-6, atol=1e-9) for a, b in ((o, o2), (S, S2)))
+        return ("right", "") if near else ("fault", f"{name}: the forms differ, {odd}")
+
+    def try_checkpoint(self, rng: random.Random) -> tuple[str, str]:
+        """A training checkpoint, damaged anywhere: the one before it is used, or it is whole all the same."""
+        if "run" not in self.models:
+            self.models["run"] = train_small(self.folder / "run")
+        folder = self.copy(self.models["run"] / "checkpoints")
+        newest = sorted(folder.iterdir())[-1]
+        path = rng.choice(sorted(newest.iterdir()))
+        before, how = path.read_bytes(), rng.choice(["flip", "cut", "gone", "zeros", "other"])
+        if how == "gone":
+            path.unlink()
+        elif how == "other":
+            shutil.copy(sorted(folder.iterdir())[0] / path.name, path)
+        else:
+            path.write_bytes(damaged(before, rng) if how == "flip" else before[: rng.randrange(len(before))])
+        found = load_newest(folder, lambda said: None)
+        same = path.exists() and path.read_bytes() == before
+        if found is None:
+            return "fault", "no checkpoint is left"
+        wanted = newest if same else sorted(folder.iterdir())[0]
+        return (
+            ("right", "") if found[0] == wanted or same else ("fault", f"{how} {path.name}: {found[0].name} was used")
+        )
+
+    def try_command(self, rng: random.Random) -> tuple[str, str]:
+        """A command line with odd values."""
+        words = ["train", "generate", "cost", "families", "vectors", "bench", "experiment", "nothing", ""]
+        options = [
+            "--data",
+            "--out",
+            "--steps",
+            "--lr",
+            "--layers",
+            "--batch-size",
+            "--tokenizer",
+            "--model",
+            "--prompt",
+        ]
+        options += [
+            "--tokens",
+            "--temperature",
+            "--top-k",
+            "--seed",
+            "--threads",
+            "--json",
+            "--context",
+            "--help",
+            "--x",
+        ]
+        values = [
+            "",
+            "x",
+            "-1",
+            "0",
+            "1",
+            "2.5",
+            "nan",
+            "1e308",
+            "9" * 40,
+            "a" * 5000,
+            "/dev/null/x",
+            "\udcff",
+            "3:1",
+            "ü",
+        ]
+        argv = [rng.choice(words)]
+        for _ in range(rng.randrange(4)):
+            argv += [rng.choice(options), rng.choice(values)]
+        if "--out" in argv or argv[0] in ("train", "vectors"):
+            argv += ["--out", str(self.folder / "odd" / "a\0b") if rng.random() < 0.1 else str(self.folder / "odd.txt")]
+            (self.folder / "odd.txt").write_text("a file, where a folder is wanted")
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                status = command_line(argv)
+            except SystemExit as ended:
+                status = ended.code if isinstance(ended.code, int) else 1
+                err.write("" if isinstance(ended.code, int | None) else str(ended.code))
+        if status in (0, None):
+            return "right", ""
+        said = err.getvalue().strip()
+        return (
+            ("refused", said)
+            if said and "Traceback" not in said
+            else ("fault", f"{argv}: status {status}: {said[-300:]}")
+        )
+
+
+CHANGES = (
+    lambda x: x[:, :1],
+    lambda x: x[..., :0],
+    lambda x: x.float(),
+    lambda x: x.transpose(0, 1),
+    lambda x: x.fill_(torch.nan) if x.numel() < 9 else x.clone().fill_(torch.inf),
+    lambda x: x.expand(2, *x.shape),
+)
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """The bytes with a few changed, cut out or doubled."""
+    data = bytearray(data)
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        at = rng.randrange(len(data))
+        how = rng.choice(["flip", "flip", "byte", "cut", "double"])
+        if how == "flip":
+            data[at] ^= 1 << rng.randrange(8)
+        elif how == "byte":
+            data[at] = rng.choice(b'{}[]",:0-9\x00\xff ')
+        elif how == "cut":
+            del data[at : at + rng.randrange(1, 9)]
+        else:
+            data[at:at] = data[at : at + rng.randrange(1, 9)]
+        if not data:
+            break
+    return bytes(data)
+
+
+def sentence(error: Exception, *names: str) -> tuple[str, str]:
+    """("refused", ...) for a short sentence that names one of `names`, else a fault."""
+    said = str(error)
+    good = len(said) < 2000 and any(name in said for name in names)
+    return ("refused", said) if good else ("fault", f"{type(error).__name__} names nothing: {said[:500]}")
+
+
+def make_tokenizer(folder: Path) -> Path:
+    """A small byte-level tokenizer with a chat template."""
+    folder.mkdir()
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    options = {"initial_alphabet": pre_tokenizers.ByteLevel.alphabet(), "show_progress": False}
+    inner.train_from_iterator(["a"], trainers.BpeTrainer(vocab_size=300, special_tokens=["<s>", "</s>"], **options))
+    inner.save(str(folder / "tokenizer.json"))
+    about = {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1]}))
+    return folder
+
+
+def train_small(folder: Path) -> Path:
+    """A run with two checkpoints."""
+    text = folder.with_suffix(".txt")
+    text.write_text("some words of a text " * 40)
+    sizes = ["--steps", "2", "--batch-size", "1", "--length", "16", "--threads", "1", "--warm-up", "1"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert command_line(["train", "--data", str(text), "--out", str(folder), "--save-every", "1", *sizes]) == 0
+    return folder
+
+
+def _stop(signum, frame) -> None:
+    raise TooLong
+
+
+def run(
+    folder: Path, seed: int, *, cases: int | None = None, minutes: float | None = None
+) -> tuple[Counter, list[str]]:
+    """Cases area by area, until there are `cases` of each or the time is over: (outcomes, faults)."""
+    fuzz, outcomes, faults, n = Fuzz(folder, seed), Counter(), [], 0
+    until = time.monotonic() + 60 * (minutes or 1e9)
+    while (cases is None or n < cases) and time.monotonic() < until:
+        for area in fuzz.areas:
+            outcome, said = fuzz.case(area, n)
+            outcomes[area, outcome] += 1
+            if outcome == "fault":
+                faults.append(f"{area}:{n}: {said}")
+        n += 1
+    return outcomes, faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="AREA:N", help="one case, and what it says")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as place:
+        if chosen.only:
+            area, _, n = chosen.only.partition(":")
+            print(*Fuzz(Path(place), chosen.seed).case(area, int(n)), sep="\n")
+            return 0
+        outcomes, faults = run(Path(place), chosen.seed, minutes=chosen.minutes)
+    for (area, outcome), count in sorted(outcomes.items()):
+        print(f"{area:12s} {outcome:8s} {count}")
+    print("\n".join(faults))
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
