@@ -10,7 +10,7 @@ import subprocess
 import sys
 from datetime import datetime
 
-SECONDS = 10
+SECONDS = 20
 MEMORY = 2**30  # bytes, where the system can limit them
 LONGEST_TEXT = 2**24  # characters
 REASONING = ("reasoning_content", "thinking", "reasoning")  # what a message calls it; templates read the first two
