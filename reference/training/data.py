@@ -165,7 +165,9 @@ class PackedText:
 
     def digest(self) -> str:
         """SHA-256 of the ids and of the tokenizer: what a run that resumes must find again."""
-        return hashlib.sha256(self.ids.numpy().tobytes() + self.tokenizer.fingerprint()).hexdigest()
+        digest = hashlib.sha256(self.ids.numpy())  # where they lie: a copy would double the memory of a long text
+        digest.update(self.tokenizer.fingerprint())
+        return digest.hexdigest()
 
     def batch(self, n: int, rank: int = 0, size: int = 1) -> Batch:
         """The pieces of batch n that process `rank` of `size` trains on."""

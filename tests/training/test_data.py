@@ -84,7 +84,7 @@ from reference.training.data import PackedText, hold_out, read_documents
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 documents = read_documents(sys.argv[1])
 documents, unseen = hold_out(documents)
-PackedText(documents, length=64, batch_size=1)
+PackedText(documents, length=64, batch_size=1).digest()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
