@@ -293,7 +293,7 @@ class Fuzz:
         elif word == "generate":
             argv += ["--model", model, "--prompt", "a", "--tokens", "2"]
         for _ in range(rng.randrange(4)):
-            option = rng.choice(OPTIONS[word] if rng.random() < 0.8 and word in OPTIONS else sorted(ANY))
+            option = rng.choice((OPTIONS.get(word, ANY) if rng.random() < 0.8 else ANY).split())
             argv += [option, rng.choice([*VALUES, str(fifo), model, str(text), str(self.folder / "a\0b")])]
         if word == "vectors":
             argv += ["--out", rng.choice([str(self.folder / "odd.txt"), "/dev/null/x"])]
@@ -313,45 +313,30 @@ class Fuzz:
 
 WORDS = ["cost", "families", "vectors", "bench", "experiment", "doctor", "nothing", ""]
 OPTIONS = {
-    "train": [
-        "--steps",
-        "--lr",
-        "--layers",
-        "--batch-size",
-        "--length",
-        "--accumulate",
-        "--warm-up",
-        "--clip",
-        "--data",
-    ],
-    "generate": ["--model", "--prompt", "--tokens", "--temperature", "--top-k", "--top-p", "--seed", "--threads"],
-    "cost": ["--context", "--batch", "--model", "--json"],
+    "train": "--data --steps --lr --layers --batch-size --length --accumulate --warm-up --clip --vocab-size "
+    "--tokenizer --seed --save-every --weight-decay --preset --dtype",
+    "generate": "--model --prompt --tokens --temperature --top-k --top-p --seed --threads",
+    "cost": "--context --batch --model",
 }
-OPTIONS["train"] += [
-    "--accumulate",
-    "--vocab-size",
-    "--tokenizer",
-    "--seed",
-    "--save-every",
-    "--weight-decay",
-    "--preset",
-    "--dtype",
-]
-ANY = {option for options in OPTIONS.values() for option in options} | {"--json", "--help", "--x", "--quick"}
-VALUES = ["", "x", "-1", "0", "1", "2.5", "nan", "inf", "1e308", "1e-320", "9" * 40, "a" * 5000, "~nouser/x"]
-VALUES += [
-    "/dev/null/x",
-    "/dev/full",
-    "\udcff",
-    "3:1",
-    "1000000000:1",
-    "ü",
-    "--",
-    "4096",
-    "2147483648",
-    "bpe",
+ANY = " ".join(OPTIONS.values()) + " --json --help --x --quick"
+VALUES = [
+    "",
+    "x",
+    "-1",
+    "0",
+    "1",
+    "2.5",
+    "nan",
+    "inf",
+    "1e308",
+    "1e-320",
+    "9" * 40,
     "a" * 300,
+    "a" * 5000,
+    "\udcff",
+    "ü",
 ]
+VALUES += "~nouser/x /dev/null/x /dev/full 3:1 1000000000:1 -- 4096 2147483648 bpe".split()
 
 CHANGES = (
     lambda x: x[:, :1],
