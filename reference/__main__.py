@@ -47,6 +47,11 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
         if package == "reference" or is_installed(package):
             raise  # a mistake of ours, or a package of another version
         sys.exit(missing(package, chosen))
+    except BrokenPipeError:
+        raise  # run_in_shell knows whose pipe it was
+    except OSError as error:  # a full disk, a name that is too long, a folder that is a file
+        print(f"{chosen}: {error}", file=sys.stderr)
+        return 1
 
 
 def is_installed(package: str) -> bool:

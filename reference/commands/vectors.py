@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -157,16 +158,35 @@ def write_vectors(folder: Path) -> int:
     return len(manifest["cases"])
 
 
+def _read_manifest(path: Path) -> dict:
+    """manifest.json; ValueError where it isn't what write_vectors writes."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise ValueError(f"--check: format {manifest['format']} of {path}, this version reads {FORMAT}")
+        cases = manifest["cases"].items()
+        whole = all({"operator", "keywords", "tensors"} <= entry.keys() for _, entry in cases)
+        known = {entry["operator"] for _, entry in cases} <= set(EQUATIONS)
+        if not (whole and known and "gradient" in manifest["tolerance"]):
+            raise KeyError
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"--check: {path} isn't a manifest that --out has written") from None
+    return manifest
+
+
 def check_vectors(folder: Path) -> list[str]:
     """Run the chunked forms (and the convolution) on the vectors in folder; returns a sentence per disagreement."""
     if not (folder / "manifest.json").is_file():
         raise ValueError(f"--check: {folder} has no manifest.json; write one with --out")
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    if manifest.get("format") != FORMAT:
-        raise ValueError(f"--check: format {manifest.get('format')} of {folder}, this version reads {FORMAT}")
+    manifest = _read_manifest(folder / "manifest.json")
     wrong = []
     for name, entry in sorted(manifest["cases"].items()):
-        stored = load_file(folder / f"{name}.safetensors")
+        try:
+            stored = load_file(folder / f"{name}.safetensors")
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"--check: {folder / name}.safetensors can't be read ({error})") from None
+        if stored.keys() != entry["tensors"].keys():
+            raise ValueError(f"--check: {name}.safetensors holds {sorted(stored)}, expected {sorted(entry['tensors'])}")
         outputs = {"o", "final_state", *(key for key in stored if key.startswith("d_"))}
         inputs = {key: x.requires_grad_() for key, x in stored.items() if key not in outputs}
         op = causal_conv if entry["operator"] == "causal_conv" else OPERATORS[entry["operator"]].chunk
