@@ -17,6 +17,7 @@ COMMANDS = {
     "generate": "continue a text with a trained model",
     "cost": "what a published model needs at a context: memory, flops, bytes moved",
     "families": "the published models that load: mixers, ratio, parameters, bytes per token",
+    "check": "are your own operators right? test by test, in words",
     "vectors": "write or check conformance vectors for ports of the operators",
     "experiment": "run an experiment of the book again",
     "bench": "measure the operators against transformers, side by side",

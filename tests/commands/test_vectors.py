@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from reference.__main__ import main as command_line
-from reference.commands.vectors import check_vectors, main, vector_cases, write_vectors
+from reference.commands.vectors import check_vectors, main, write_vectors
+from reference.conformance.cases import vector_cases
 from reference.ops import OPERATORS
 from tests.ops.helpers import error, recurrence
 
