@@ -14,7 +14,7 @@ from tools import chapters as tool
 from tools.references import cited_keys, reference_list
 
 ids = {"argvalues": BOOK.chapters, "ids": lambda c: c.name}
-NOT_WORDS = re.compile(r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]+`|<!--.*?-->", re.S)
+NOT_WORDS = re.compile(r"```.*?```|<details>.*?</details>|\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]+`|<!--.*?-->", re.S)
 RULE = re.compile(r"show_figure\(\s*\w+,\s*\"([^\"]+)\"")
 
 
@@ -134,7 +134,8 @@ def test_what_hides_a_second_thing_is_found(source):
 
 
 def body(chapter) -> str:
-    return prose(chapter).split("## References")[0]
+    """What its author wrote: without the generated lists at the end."""
+    return prose(chapter).split("## References")[0].split("## Symbols")[0]
 
 
 def figure_count(chapter) -> int:
