@@ -133,6 +133,13 @@ def test_what_hides_a_second_thing_is_found(source):
     assert len(hidden_in(source)) == 1
 
 
+@pytest.mark.parametrize("chapter", **ids)
+def test_equations_are_numbered_in_the_order_in_which_they_stand(chapter):
+    numbers = re.findall(r"\\tag\{(\d+)\.(\d+)\}", prose(chapter))
+    wanted = [(str(chapter.number), str(n)) for n in range(1, len(numbers) + 1)]
+    assert numbers == wanted, [".".join(number) for number in numbers]
+
+
 def body(chapter) -> str:
     """What its author wrote: without the generated lists at the end."""
     return prose(chapter).split("## References")[0].split("## Symbols")[0]
