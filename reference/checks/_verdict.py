@@ -126,7 +126,7 @@ def expect_shape(got: Any, want: tuple[int, ...], what: str) -> np.ndarray:
 def expect_close(got: Any, want: Any, what: str, mistakes: dict[str, Any] | None = None, tol: float = 1e-6) -> None:
     """Raise Wrong unless got equals want; if it equals a known mistake's result, name that mistake.
 
-    mistakes maps a sentence ("You decayed after the error; (3.3) decays first.") to the array that
+    mistakes maps a sentence ("You decayed after the error; (3.8) decays first.") to the array that
     this mistake gives on the same input.
     """
     want = np.asarray(want, dtype=float)
