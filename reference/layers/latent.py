@@ -187,7 +187,7 @@ class LatentMixer(SoftmaxMixer):
     """latent_attention: MLA, softmax attention whose keys and values come from one small vector per token."""
 
     kind, short = "latent_attention", "MLA"
-    needs = ("kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
+    needs = ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
 
     def build(self, config: Sizes, index: int) -> LatentAttention:
         return LatentAttention(
