@@ -86,3 +86,12 @@ def apart(ours: str, *theirs: str, anywhere: bool = False) -> Layout:
         return {name: Pieces((part,)) for name, part in zip(theirs, whole.split(sizes), strict=True)}
 
     return Layout((ours,), plan)
+
+
+def flat(ours: str, theirs: str) -> Layout:
+    """A tensor of ours with axes of one is a vector in the file."""
+
+    def plan(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+        return {theirs: Pieces((block[ours],), shape=(block[ours].numel(),))}
+
+    return Layout((ours,), plan)

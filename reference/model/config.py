@@ -51,6 +51,7 @@ class HybridConfig:
     qk_rope_head_dim: int = 0
     v_head_dim: int = 0
     latent_rotary: bool = True  # False: the rotary channels are there and don't turn (Kimi Linear)
+    latent_gate: bool = False  # a sigmoid gate on each head (Ling 3.0)
     index_topk: int = 0
     index_n_heads: int = 0
     index_head_dim: int = 0
@@ -64,6 +65,8 @@ class HybridConfig:
     linear_gate: str = "silu"
     linear_norm_eps: float | None = None  # of the norm behind the operator; None: rms_norm_eps
     linear_norm_groups: int | None = None  # Mamba-2: parts that its norm takes by themselves; None: its groups
+    linear_decay_bound: float | None = None  # KDA: lower bound of the log decays (Kimi K3, Ling 3.0: -5)
+    linear_full_rank_gates: bool = False  # KDA: decay and output gate through one matrix each (Ling 3.0)
     linear_conv_bias: bool = False  # Mamba-2: bias of its convolution,
     linear_bias: bool = False  # and of its projections
     # mixture of experts; num_experts = 0 is a dense MLP in every layer

@@ -5,6 +5,7 @@ Tests, README and appendix take it from FAMILIES; `python -m reference families`
 their tables anew.
 """
 
+from reference.checkpoints.families.bailing_hybrid import BAILING_HYBRID
 from reference.checkpoints.families.deepseek_v3 import DEEPSEEK_V3
 from reference.checkpoints.families.deepseek_v32 import DEEPSEEK_V32
 from reference.checkpoints.families.glm4_moe_lite import GLM4_MOE_LITE
@@ -43,6 +44,7 @@ FAMILIES = (
     DEEPSEEK_V3,
     GLM4_MOE_LITE,
     YOUTU,
+    BAILING_HYBRID,
     MAMBA2,
 )
 BY_TYPE = {name: family for family in FAMILIES for name in (family.name, *family.also)}
