@@ -5,7 +5,8 @@ import json
 from itertools import groupby
 from math import gcd
 
-from reference.checkpoints.published import PUBLISHED, published_config
+from reference.checkpoints.families import BY_TYPE
+from reference.checkpoints.published import ALL_PUBLISHED, published_config
 from reference.checkpoints.table import tensor_page
 from reference.layers.mixers import mixer
 from reference.model.config import HybridConfig
@@ -16,8 +17,8 @@ LONG = 2**20  # tokens: beyond every window
 
 def describe(family: str) -> dict[str, object]:
     """One row: mixers in the order of the layers, ratio of linear to softmax layers, parameters, bytes in bfloat16."""
-    config, published = published_config(family), PUBLISHED[family]
-    counts = count_parameters(config)
+    config, published = published_config(family), ALL_PUBLISHED[family]
+    counts, says_context = count_parameters(config), "max_position_embeddings" in BY_TYPE[family].fields
     growth = bytes_of_cache(config, LONG + 1) - bytes_of_cache(config, LONG)
     return {
         "family": family,
@@ -27,7 +28,7 @@ def describe(family: str) -> dict[str, object]:
         "linear_to_softmax": ratio_of(config),
         "parameters": counts.total,
         "active_parameters": counts.active,
-        "context": config.max_position_embeddings,
+        "context": config.max_position_embeddings if says_context else None,
         "cache_bytes_per_token": growth,
         "state_bytes": bytes_of_cache(config, LONG) - LONG * growth,
         "licence": published.licence,
@@ -84,9 +85,10 @@ def families_table(rows: list[dict[str, object]]) -> str:
     lines = [head]
     for row in rows:
         active = "" if row["active_parameters"] == row["parameters"] else _billions(row["active_parameters"])
-        ratio = row["linear_to_softmax"].replace("all softmax", "0:1")
+        ratio = row["linear_to_softmax"].replace("all softmax", "0:1").replace("all linear", "1:0")
         cells = [row["family"], row["year"], row["layers"], ratio, _billions(row["parameters"]), active]
-        cells += [f"{row['context']:,}", f"{row['cache_bytes_per_token'] / 1024:.3g} KiB"]
+        context = "" if row["context"] is None else f"{row['context']:,}"
+        cells += [context, f"{row['cache_bytes_per_token'] / 1024:.3g} KiB"]
         lines.append([*cells, f"{row['state_bytes'] / 2**20:.3g} MiB", row["licence"]])
     widths = [max(len(str(line[n])) for line in lines) for n in range(len(head))]
     table = ["  ".join(str(x).ljust(w) for x, w in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -118,6 +120,6 @@ def main(argv: list[str]) -> int:
     if chosen.tensors:
         print(tensor_page(), end="")
         return 0
-    rows = [describe(family) for family in PUBLISHED]
+    rows = [describe(family) for family in ALL_PUBLISHED]
     print(json.dumps(rows, indent=1) if chosen.json else families_table(rows))
     return 0

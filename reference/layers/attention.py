@@ -160,6 +160,7 @@ class FullMixer(SoftmaxMixer):
     """full_attention: every token is kept."""
 
     kind, short = "full_attention", "softmax"
+    needs = ("num_attention_heads", "num_key_value_heads", "head_dim")
 
     def window(self, config: Sizes) -> int | None:
         """Tokens in sight of a query, its own among them; None: all before it."""
@@ -222,7 +223,7 @@ class SlidingMixer(FullMixer):
 
     kind, short = "sliding_attention", "window"
     grows = False
-    needs = ("sliding_window",)
+    needs = (*FullMixer.needs, "sliding_window")
 
     def window(self, config: Sizes) -> int | None:
         return config.sliding_window

@@ -1,4 +1,4 @@
-"""What Gated DeltaNet and Kimi Delta Attention share: the state, the convolution, the call of the operator."""
+"""What Gated DeltaNet, Kimi Delta Attention and Mamba-2 share: the state, the convolution, the call of the operator."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from reference.ops.step import decode_step
 
 
 class DeltaState(NamedTuple):
-    """What a delta layer remembers, however long the text: the convolution's last tokens and the memory."""
+    """What a layer with a short convolution remembers, however long the text: its last tokens, and the memory."""
 
     conv: Tensor  # [B, channels, W-1]
     S: Tensor  # [B, HV, Dk, Dv], float32
@@ -25,7 +25,7 @@ class DeltaInputs(NamedTuple):
     k: Tensor  # [B, T, H, Dk], not yet normalized
     v: Tensor  # [B, T, HV, Dv]
     g: Tensor  # log decay, [B, T, HV], or with one per key channel [B, T, HV, Dk]
-    beta: Tensor  # [B, T, HV]
+    beta: Tensor | None  # [B, T, HV]; None: nothing is erased
     conv: Tensor  # [B, channels, W-1]
 
 
@@ -33,26 +33,38 @@ def _decoding(x: Tensor, state: Tensor | None, cu_seqlens: Tensor | None) -> boo
     return state is not None and x.shape[1] == 1 and cu_seqlens is None and not torch.is_grad_enabled()
 
 
-def convolve(x: Tensor, weight: Tensor, conv: Tensor | None, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
+def convolve(
+    x: Tensor, weight: Tensor, conv: Tensor | None, cu_seqlens: Tensor | None, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """silu of the short convolution of x [B, T, channels], and the convolution's state behind x. weight [channels, W];
     conv: the state before x, which stays as it is; None: zeros. One token of decoding takes the short way."""
     if _decoding(x, conv, cu_seqlens):
         conv = conv.clone()
-        return causal_conv_step(x[:, 0], weight, None, conv, activation="silu")[:, None], conv
+        return causal_conv_step(x[:, 0], weight, bias, conv, activation="silu")[:, None], conv
     keywords = {"initial_state": conv, "output_final_state": True, "cu_seqlens": cu_seqlens}
-    return causal_conv(x, weight, activation="silu", **keywords)
+    return causal_conv(x, weight, bias, activation="silu", **keywords)
 
 
-def mix(op: Callable, inputs: DeltaInputs, S: Tensor | None, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
-    """o [B, T, HV, Dv] of the operator with normalized q and k, and the memory behind it. S: the memory before, which
-    stays as it is; None: zeros. One token of decoding takes the short way."""
+def mix(
+    op: Callable,
+    inputs: DeltaInputs,
+    S: Tensor | None,
+    cu_seqlens: Tensor | None,
+    *,
+    scale: float | None = None,
+    unit_length: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """o [B, T, HV, Dv] of the operator, with q and k of unit length if unit_length, and the memory behind it. S: the
+    memory before, which stays as it is; None: zeros. One token of decoding takes the short way, if the operator
+    erases: that step asks what the memory has of the key, too."""
     q, k, v, g, beta, _ = inputs
-    if _decoding(q, S, cu_seqlens):
+    keywords = {"scale": scale, "use_qk_l2norm_in_kernel": unit_length}
+    if beta is not None and _decoding(q, S, cu_seqlens):
         after = torch.empty_like(S)
-        o = decode_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0], S, use_qk_l2norm_in_kernel=True, out=after)
+        o = decode_step(q[:, 0], k[:, 0], v[:, 0], g[:, 0], beta[:, 0], S, out=after, **keywords)
         return o[:, None], after
-    keywords = {"initial_state": S, "output_final_state": True, "cu_seqlens": cu_seqlens}
-    return op(q, k, v, g, beta, use_qk_l2norm_in_kernel=True, **keywords)
+    keywords |= {"initial_state": S, "output_final_state": True, "cu_seqlens": cu_seqlens}
+    return op(q, k, v, g, *([] if beta is None else [beta]), **keywords)
 
 
 class DeltaMixer(LinearMixer):

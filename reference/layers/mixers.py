@@ -5,6 +5,7 @@ from reference.layers.gated_deltanet import GatedDeltaNetMixer
 from reference.layers.kda import KimiDeltaMixer
 from reference.layers.latent import IndexedMixer, LatentMixer
 from reference.layers.lightning import LightningMixer
+from reference.layers.mamba2 import Mamba2Mixer
 from reference.layers.mixer import Mixer
 
 _RECORDS = (
@@ -15,6 +16,7 @@ _RECORDS = (
     GatedDeltaNetMixer(),
     KimiDeltaMixer(),
     LightningMixer(),
+    Mamba2Mixer(),
 )
 MIXERS: dict[str, Mixer] = {record.kind: record for record in _RECORDS}
 

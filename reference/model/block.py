@@ -36,7 +36,7 @@ def build_mlp(config: HybridConfig, layer: int) -> nn.Module:
 
 
 class Block(nn.Module):
-    """x + mixer(norm(x)), then x + mlp(norm(x)).
+    """x + mixer(norm(x)), then x + mlp(norm(x)), if the layer has an MLP.
 
     config  the model's
     layer   index of the block in the model
@@ -57,8 +57,10 @@ class Block(nn.Module):
         self.norm_after = config.softmax_norm_after and softmax
         self.input_layernorm = None if self.norm_after else RMSNorm(config.hidden_size, **norm)
         self.mixer = build_mixer(config, layer)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, **norm)
-        self.mlp = build_mlp(config, layer)
+        self.post_attention_layernorm, self.mlp = None, None
+        if config.has_mlp(layer):
+            self.post_attention_layernorm = RMSNorm(config.hidden_size, **norm)
+            self.mlp = build_mlp(config, layer)
         self.post_feedforward_layernorm = RMSNorm(config.hidden_size, **norm) if self.norm_after else None
         self.scales = None
         if config.normed_residual:
@@ -75,6 +77,8 @@ class Block(nn.Module):
             h = self.post_attention_layernorm(alpha * h + beta * mixed)
             return mlp_alpha * h + mlp_beta * self.mlp(h), state
         x = x + mixed
+        if self.mlp is None:
+            return x, state
         return x + self.mlp(self.post_attention_layernorm(x)), state
 
 
