@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from reference.arguments import NotANumber, cut_short
+from reference.derivatives import is_transformed
 
 LARGEST_SCALE = 1e300  # a whole number can be longer than any float
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -70,13 +71,41 @@ def check_values(g: Tensor | None, **tensors: Tensor | None) -> None:
     An infinite value would be multiplied by the zeros above the diagonal of a chunk, and spoil the tokens before it.
 
     Values can't be looked at while torch.compile traces or a CUDA graph is captured, and tensors on "meta" have none:
-    such a call skips this check.
+    such a call skips this check. Inside torch.func.vmap an index in the message begins with the sample's.
     One sum per tensor finds such an entry at the price of one read (a maximum is NaN too where one entry is); only
     then is the tensor searched.
     """
     first = next(iter(tensors.values()))
     if torch.compiler.is_compiling() or _is_captured(first) or first.is_meta:
         return
+    if is_transformed():
+        _Look.apply(tuple(tensors), g, *tensors.values())
+    else:
+        _look_at_values(g, tensors)
+
+
+class _Look(torch.autograd.Function):
+    """Inside torch.func a tensor has no values to look at; a Function's vmap is given those that have."""
+
+    @staticmethod
+    def forward(names, g, *tensors):
+        _look_at_values(g, dict(zip(names, tensors, strict=True)))
+        return torch.zeros(())
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info, in_dims, *inputs):
+        return _Look.apply(*inputs), None
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        return None
+
+
+def _look_at_values(g: Tensor | None, tensors: dict[str, Tensor | None]) -> None:
     largest = None if g is None else g.detach().max().item()
     for name, x in {**tensors, "g": g}.items():
         suspect = math.isnan(largest) if name == "g" and g is not None else _sum_is_no_number(x)
