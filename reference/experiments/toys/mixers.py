@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reference.experiments.toys.least_squares import least_squares_attention
 from reference.experiments.toys.members import Embeddings, Linears, RMSNorms
 from reference.layers.gates import initial_A_log, initial_dt_bias, log_decay
 from reference.layers.lightning import decay_slopes
@@ -66,12 +67,14 @@ class LinearToy(NamedTuple):
     erases    the operator takes beta; one that only adds gets beta v for v
     decay     None; "fixed": slopes by head; "head", "channel": from the data, one number per head or key channel
     beta_max  beta lies in (0, beta_max)
+    solves    it keeps the sum of k k^T as well, [Dk, Dk]
     """
 
     operator: Callable[..., tuple[Tensor, Tensor | None]]
     erases: bool
     decay: Literal["fixed", "head", "channel"] | None = None
     beta_max: int = 1
+    solves: bool = False
 
     output_gate = False
 
@@ -107,7 +110,7 @@ class LinearToy(NamedTuple):
 
     def cached_numbers(self, tokens: int, key_dim: int, value_dim: int) -> int:
         """Of one head: its state, after however many tokens."""
-        return key_dim * value_dim
+        return key_dim * (value_dim + key_dim * self.solves)
 
 
 # S is a head's state; the rules in the operators' docstrings have their equations.
@@ -126,6 +129,8 @@ TOY_MIXERS: dict[str, SoftmaxToy | LinearToy] = {
     "gated_deltanet": LinearToy(chunk_gated_delta_rule, erases=True, decay="head"),
     "gated_deltanet_neg": LinearToy(chunk_gated_delta_rule, erases=True, decay="head", beta_max=2),
     "kda": LinearToy(chunk_kda, erases=True, decay="channel"),
+    # the best S for all pairs so far
+    "least_squares": LinearToy(least_squares_attention, erases=True, solves=True),
 }
 
 
