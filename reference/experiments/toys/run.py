@@ -15,11 +15,13 @@ from reference.experiments.command_line import (
     where_kept,
 )
 from reference.experiments.records import Runs
-from reference.experiments.toys.mixers import ToyLM, toy_cache_bytes
+from reference.experiments.toys.mixers import toy_cache_bytes
 from reference.experiments.toys.studies import STUDIES
-from reference.experiments.toys.training import Device, Recipe, Run, Stack, Task, train_toys
+from reference.experiments.toys.training import Device, Recipe, Run, Stack, Task, new_toy, train_toys
 from reference.files import STORED
 from reference.options import add_device
+
+LATER_OPTIONS = ("tied", "constant", "every_layer", "solved")  # of a recipe: a config names them if they are used
 
 
 class Study(NamedTuple):
@@ -39,8 +41,7 @@ class Study(NamedTuple):
             tests[test] = difficulty | {"tokens": tokens}
         models = {}
         for model, stack in self.models.items():
-            heads = self.recipe.heads(stack)
-            toy = ToyLM(self.task.vocab_size, stack.layers, d_model=self.recipe.d_model, **heads)
+            heads, toy = self.recipe.heads(stack), new_toy(self.task, stack, self.recipe)
             models[model] = {
                 "layers": list(stack.layers),
                 "key_dim": heads["key_dim"],
@@ -50,6 +51,9 @@ class Study(NamedTuple):
                 },
             }
         recipe = self.recipe._asdict() | {"lrs": list(self.recipe.lrs)}
+        for option, default in Recipe._field_defaults.items():
+            if option in LATER_OPTIONS and recipe[option] == default:
+                del recipe[option]  # records from before it was there hold the same config
         return {"recipe": recipe, "tests": tests, "models": models}
 
     def wanted(self, seeds: int) -> list[tuple[str, float, int]]:
