@@ -15,9 +15,9 @@ from reference.experiments.toys import run as toys_run
 from reference.experiments.toys import training
 from reference.experiments.toys.members import AdamWs, Linears, schedule, side_by_side_members
 from reference.experiments.toys.mixers import TOY_MIXERS, WINDOW, ToyLM, toy_cache_bytes
-from reference.experiments.toys.run import Study, best_rates, run_study, runs_of_study
+from reference.experiments.toys.run import Study, as_table, best_rates, edge_of_rates, run_study, runs_of_study
 from reference.experiments.toys.studies import STUDIES
-from reference.experiments.toys.training import Recipe, Run, Stack, new_toy, train_toys
+from reference.experiments.toys.training import Recipe, Run, Stack, digits, new_toy, train_toys
 
 TINY_RECIPE = Recipe(3, batch_size=4, lrs=(1e-3, 3e-3), d_model=16, key_dim=4, value_dim=8)
 
@@ -172,6 +172,24 @@ def test_the_best_rate_is_chosen_by_validation_and_not_by_the_tests():
     runs.append({"model": "a", "lr": 0.3, "seed": 0, "validation": 0.1, "accuracy": {"x": 1.0, "y": 1.0}})
     best = {"lr": 0.2, "seed": [0, 1], "validation": [0.6, 0.7], "accuracy": {"x": [0.6, 0.7], "y": [0.5, 0.5]}}
     assert best_rates(runs, ["a", "b"]) == {"a": best}
+
+
+def test_a_rate_at_the_edge_of_those_tried_is_flagged():
+    def run(model, lr, loss):
+        return {"model": model, "lr": lr, "seed": 0, "validation": loss, "accuracy": {"x": 0.5}}
+
+    losses = {"a": (0.2, 0.1, 0.3), "b": (0.3, 0.2, 0.1), "c": (0.1, 0.2, 0.3)}
+    runs = [run(model, lr, x) for model, y in losses.items() for lr, x in zip((0.1, 0.2, 0.3), y, strict=True)]
+    runs.append(run("d", 0.1, 0.5))
+    summary = best_rates(runs, list("abcd"))
+    record = {"config": {"tests": {"x": {}}}, "summary": summary, "runs": runs}
+    assert [edge_of_rates(record, model) for model in "abcd"] == [None, "highest", "lowest", "only"]
+    table = as_table(record)
+    assert [row.split("|")[2].strip() for row in table.splitlines()[2:]] == ["0.2", "0.3 >", "0.1 <", "0.1 !"]
+
+
+def test_losses_that_differ_choose_a_rate_and_not_the_order():
+    assert digits(0.00001234567) == 0.0000123457 and digits(0.00002) < digits(0.00003)
 
 
 def test_the_command_line(tmp_path, capsys, monkeypatch):

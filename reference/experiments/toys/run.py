@@ -110,6 +110,15 @@ def best_rates(runs: list[dict], models: list[str]) -> dict[str, dict]:
     return found
 
 
+def edge_of_rates(record: dict, model: str) -> str | None:
+    """Where a model's best rate stands among those it was trained at: "lowest", "highest" or "only", so that another
+    might be better still; None between others."""
+    tried = {run["lr"] for run in record["runs"] if run["model"] == model}
+    if len(tried) == 1:
+        return "only"
+    return {min(tried): "lowest", max(tried): "highest"}.get(record["summary"][model]["lr"])
+
+
 def metrics(record: dict) -> dict[str, dict]:
     """By model, lists over seeds; for the two headline studies under the names of their questions."""
     found = {}
@@ -127,7 +136,8 @@ def metrics(record: dict) -> dict[str, dict]:
 
 
 def as_table(record: dict) -> str:
-    """Markdown: mean over seeds, and lowest to highest, at each model's best learning rate."""
+    """Markdown: mean over seeds, and lowest to highest, at each model's best learning rate. <, > and ! mark a rate that
+    was the lowest, the highest, or the only one of those tried."""
     tests = record["config"]["tests"]
     lines = [f"| model | lr | {' | '.join(tests)} |", "|---|---|" + "---|" * len(tests)]
     for model, entry in record["summary"].items():
@@ -136,7 +146,8 @@ def as_table(record: dict) -> str:
             x = entry["accuracy"][test]
             spread = f" ({min(x):.2f} to {max(x):.2f})" if len(x) > 1 else ""
             cells.append(f"{sum(x) / len(x):.2f}{spread}")
-        lines.append(f"| {model} | {entry['lr']:g} | {' | '.join(cells)} |")
+        mark = {None: "", "lowest": " <", "highest": " >", "only": " !"}[edge_of_rates(record, model)]
+        lines.append(f"| {model} | {entry['lr']:g}{mark} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -127,8 +127,13 @@ def train_toys(
     for n, run in enumerate(runs):
         trained = torch.stack(losses[max(taken[n] - 20, 0) : taken[n]])[:, n].mean().item()
         steps = {} if recipe.solved is None else {"steps": taken[n]}
-        results.append(run._asdict() | {"loss": round(trained, 4)} | found[n] | steps | {"seconds": seconds})
+        results.append(run._asdict() | {"loss": digits(trained)} | found[n] | steps | {"seconds": seconds})
     return results
+
+
+def digits(loss: float) -> float:
+    """Six significant ones: with four decimals, two rates that both learn a task are equal, and the lower is chosen."""
+    return float(f"{loss:.6g}")
 
 
 def new_toy(task: Task, stack: Stack, recipe: Recipe) -> ToyLM:
@@ -202,6 +207,6 @@ def evaluate_toys(model: ToyLM, task: Task, device: Device, texts: int = 256, at
             right.append((said == piece.answers)[:, asked(piece)])
         accuracy[name] = torch.cat(right, 1).float().mean(1).tolist()
     return [
-        {"validation": round(validation[n], 4), "accuracy": {name: round(x[n], 4) for name, x in accuracy.items()}}
+        {"validation": digits(validation[n]), "accuracy": {name: round(x[n], 4) for name, x in accuracy.items()}}
         for n in range(M)
     ]
