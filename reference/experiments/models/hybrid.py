@@ -29,7 +29,7 @@ from reference.experiments.command_line import (
     wants_stored,
     where_kept,
 )
-from reference.experiments.records import load_record, write_record
+from reference.experiments.records import load_record, mean_and_deviation, write_record
 from reference.files import STORED, write_bytes
 from reference.layers.gated_deltanet import GatedDeltaNet
 from reference.model.config import HybridConfig, pattern, preset
@@ -135,11 +135,11 @@ def final_losses(record: dict, stack: str) -> list[float]:
 
 
 def table_of_losses(record: dict) -> str:
-    """Final held-out nats per byte, mean and standard deviation over seeds, as Markdown."""
+    """Final held-out nats per byte, mean and sample standard deviation over seeds, as Markdown."""
     lines = ["| stack | parameters | held-out nats per byte |", "|---|---|---|"]
     for stack in record["runs"]:
-        x = torch.tensor(final_losses(record, stack), dtype=torch.float64)
-        lines.append(f"| {stack} | {record['parameters'][stack]:,} | {x.mean():.3f} ± {x.std(correction=0):.3f} |")
+        losses = mean_and_deviation(final_losses(record, stack), ".3f")
+        lines.append(f"| {stack} | {record['parameters'][stack]:,} | {losses} |")
     return "\n".join(lines)
 
 
