@@ -125,7 +125,8 @@ class HybridLM(nn.Module):
             _check_left_padding(left_padding, ids)
         elif cache is not None:
             left_padding = cache.left_padding
-        return PLAIN if left_padding is None else BatchLayout.padded(left_padding, begin, ids.shape[1])
+        layout = PLAIN if left_padding is None else BatchLayout.padded(left_padding, begin, ids.shape[1])
+        return layout if cache is None else layout._replace(rewind=cache.rewindable)
 
     def _check(self, ids: Tensor, cache: Cache | None) -> None:
         if not isinstance(ids, Tensor) or ids.dtype not in (torch.int32, torch.int64) or ids.dim() != 2:
@@ -134,6 +135,8 @@ class HybridLM(nn.Module):
             raise ValueError(f"ids: expected at least one token, got shape {list(ids.shape)}")
         if cache is not None and cache.batch_size != ids.shape[0]:
             raise ValueError(f"cache: holds {cache.batch_size} row(s), ids has {ids.shape[0]}")
+        if cache is not None and cache.rewindable and torch.is_grad_enabled():
+            raise ValueError("cache: one that can be rewound takes no gradients; call the model under torch.no_grad()")
         if not torch.compiler.is_compiling():
             low, high = ids.min().item(), ids.max().item()
             if low < 0 or high >= self.config.vocab_size:
