@@ -37,9 +37,9 @@ class Terminal:
     def __call__(self, token: torch.Tensor) -> None:
         self.ids.append(int(token[0]))
         text = self.tokenizer.decode(self.ids)
-        shown = text.removesuffix(UNKNOWN)  # at the end it may be the beginning of a character
-        begun = max((n for stop in self.stops for n in range(1, len(stop)) if shown.endswith(stop[:n])), default=0)
-        self._print(shown[: len(shown) - begun])  # or of a stop string
+        whole = text.removesuffix(UNKNOWN)  # at the end it may be the beginning of a character
+        begun = max((n for stop in self.stops for n in range(1, len(stop)) if whole.endswith(stop[:n])), default=0)
+        self._print(whole, held=begun)  # or of a stop string
         if len(self.ids) > LOOK_BACK and self.printed == len(text):
             self.ids = self.ids[-LOOK_BACK // 2 :]  # enough to know whether a space belongs before the next word
             self.printed = len(self.tokenizer.decode(self.ids))
@@ -48,12 +48,13 @@ class Terminal:
         """Print what was held back: a character that never became whole is the replacement character."""
         self._print(self.tokenizer.decode(self.ids))
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: str, held: int = 0) -> None:
         if self.ended:
             return
         ends = [text.find(stop) for stop in self.stops if stop in text]
         if ends:
-            text, self.ended = text[: min(ends)], True
+            text, self.ended, held = text[: min(ends)], True, 0
+        text = text[: len(text) - held]
         print(text[self.printed :], end="", flush=True)
         self.printed = max(self.printed, len(text))
 
