@@ -10,6 +10,7 @@ from reference.arguments import NotANumber, check_count, check_positive_int, is_
 from reference.model.cache import Cache, new_cache
 from reference.model.drafts import DecodingStats, Draft, ask, build_draft
 from reference.model.hybrid import HybridLM
+from reference.model.prefixes import PrefixCache
 
 
 @torch.no_grad()
@@ -29,6 +30,7 @@ def generate(
     stop: tuple[int, ...] = (),
     until: Callable[[Tensor], Tensor] | None = None,
     cache: Cache | None = None,
+    prefixes: PrefixCache | None = None,
     left_padding: Tensor | None = None,
     draft: str | Draft | None = None,
     draft_tokens: int = 4,
@@ -50,6 +52,7 @@ def generate(
     until         called with the new tokens [B n, new] so far, says which rows have ended, bool [B n]; see StopStrings
     cache         a filled one is continued: for a second turn ids are its new tokens only; the last token of the answer
                   before, which the model hasn't read yet, is read first
+    prefixes      what texts before shared with this one, of one row, isn't read again; ids are the whole text
     left_padding  [B], for prompts of different lengths, as pad_left makes them
     draft         "head", "ngrams" or a function as in model/drafts.py: speculative decoding
     draft_tokens  guesses at most in each pass
@@ -67,14 +70,20 @@ def generate(
     check_sampling(max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty)
     check_positive_int("n", n)
     check_positive_int("draft_tokens", draft_tokens)
-    if cache is None:
-        cache = new_cache(model, ids.shape[0], rewind=draft_tokens if draft is not None else 0)
+    rewind, begin = draft_tokens if draft is not None else 0, 0
+    if prefixes is not None:
+        if cache is not None or left_padding is not None:
+            raise ValueError("prefixes: makes the cache itself, for one text; give no cache and no left_padding")
+        cache = prefixes.read(ids, rewind=rewind)
+        begin = cache.seen
+    elif cache is None:
+        cache = new_cache(model, ids.shape[0], rewind=rewind)
     if draft is not None and cache.rewindable < draft_tokens:
         raise ValueError(
             f"cache: to take back {draft_tokens} guesses make it with new_cache(model, rewind={draft_tokens}); "
             f"this one's rewind is {cache.rewindable}"
         )
-    new = ids if cache.unread is None else torch.cat([cache.unread, ids], 1)
+    new = ids[:, begin:] if cache.unread is None else torch.cat([cache.unread, ids], 1)
     ids, prompt = ids.repeat_interleave(n, 0), ids.shape[1]
     padding = None if left_padding is None else left_padding.repeat_interleave(n)
     draft, guesses, counts = build_draft(draft, model, padding), new[:, :0], DecodingStats()
@@ -108,6 +117,8 @@ def generate(
                 guesses = torch.where(choice.done[:, None], new, guesses)
     finally:
         model.train(was_training)
+    if prefixes is not None and n == 1:
+        prefixes.keep(choice.ids, cache)
     counts.seconds = time.perf_counter() - began
     if stats is not None:
         vars(stats).update(vars(counts))
