@@ -77,7 +77,7 @@ class Mamba2(nn.Module):
         conv, S = (None, None) if state is None else state
         z, xbc, dt = self.split(x)
         inputs, skip = self.operands(layout.without_padding(xbc), dt, conv, layout)
-        o, S = mix(chunk_lightning_attention, inputs, S, layout.cu_seqlens, scale=1.0, unit_length=False)
+        o, S = mix(chunk_lightning_attention, inputs, S, layout, scale=1.0, unit_length=False)
         y = self.norm((o + skip).flatten(2), z)
         return self.out_proj(y.to(x.dtype)), DeltaState(inputs.conv, S)
 
@@ -90,7 +90,7 @@ class Mamba2(nn.Module):
         self, xbc: Tensor, dt: Tensor, conv: Tensor | None = None, layout: BatchLayout = PLAIN
     ) -> tuple[DeltaInputs, Tensor]:
         """The operator's arguments, and D · x [B, T, n_heads, head_dim], which skips it."""
-        xbc, conv = convolve(xbc, self.conv1d.weight[:, 0], conv, layout.cu_seqlens, self.conv1d.bias)
+        xbc, conv = convolve(xbc, self.conv1d.weight[:, 0], conv, layout, self.conv1d.bias)
         x, B, C = layout.without_padding(xbc).split(self.channels, -1)  # again: a bias makes something of zeros
         x = x.unflatten(-1, (self.n_heads, self.head_dim))
         B, C = (y.unflatten(-1, (-1, self.state_dim)) for y in (B, C))

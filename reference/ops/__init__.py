@@ -54,6 +54,7 @@ from reference.ops.linear import (
     recurrent_lightning_attention,
     recurrent_linear_attention,
 )
+from reference.ops.replay import Replay, replay_rule, state_of, take_back
 from reference.ops.softmax import attention_weights, softmax_attention
 from reference.ops.sparse import index_scores, indexer_loss, lightning_indexer, sparse_attention
 from reference.ops.step import decode_step
@@ -79,6 +80,7 @@ OPERATORS = {
 __all__ = [
     "OPERATORS",
     "Operator",
+    "Replay",
     "attention_weights",
     "causal_conv",
     "causal_conv_step",
@@ -96,6 +98,9 @@ __all__ = [
     "recurrent_kda",
     "recurrent_lightning_attention",
     "recurrent_linear_attention",
+    "replay_rule",
     "softmax_attention",
     "sparse_attention",
+    "state_of",
+    "take_back",
 ]
