@@ -83,11 +83,8 @@ def mix(
     return op(q, k, v, g, *([] if beta is None else [beta]), **keywords)
 
 
-class DeltaMixer(LinearMixer):
-    """A kind with a delta rule behind a short convolution. op: its operator."""
-
-    erases = True
-    op: Callable
+class ConvolvedMixer(LinearMixer):
+    """A linear kind behind a short convolution: its state is a DeltaState."""
 
     def memory(self, state: DeltaState) -> Tensor:
         return state.S
@@ -99,6 +96,13 @@ class DeltaMixer(LinearMixer):
     def filled_state(self, config: Sizes, tokens: int, draw: Draw) -> DeltaState:
         conv = draw(sum(self.conv_channels(config)), config.linear_conv_kernel_dim - 1)
         return DeltaState(conv, draw(*self.sizes(config)))
+
+
+class DeltaMixer(ConvolvedMixer):
+    """A kind with a delta rule behind a short convolution. op: its operator."""
+
+    erases = True
+    op: Callable
 
     def state_before(self, layer: nn.Module, h: Tensor, before: TextBefore) -> DeltaState:
         conv = before.tail(layer.project_qkv(h), layer.conv1d.weight.shape[-1] - 1)
