@@ -17,6 +17,7 @@ COMMANDS = {
     "generate": "continue a text with a trained model",
     "cost": "what a published model needs at a context: memory, flops, bytes moved",
     "families": "the published models that load: mixers, ratio, parameters, bytes per token",
+    "check": "are your own operators right? test by test, in words",
     "vectors": "write or check conformance vectors for ports of the operators",
     "experiment": "run an experiment of the book again",
     "bench": "measure the operators against transformers, side by side",
@@ -47,6 +48,11 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
         if package == "reference" or is_installed(package):
             raise  # a mistake of ours, or a package of another version
         sys.exit(missing(package, chosen))
+    except BrokenPipeError:
+        raise  # run_in_shell knows whose pipe it was
+    except OSError as error:  # a full disk, a name that is too long, a folder that is a file
+        print(f"{chosen}: {error}", file=sys.stderr)
+        return 1
 
 
 def is_installed(package: str) -> bool:
