@@ -17,15 +17,19 @@ ids = {"argvalues": [c for c in BOOK.chapters if c.number not in UNDONE], "ids":
 
 
 def unanswered(text: str) -> list[str]:
-    """The questions of a Markdown cell that have no answer before the next question, heading or end."""
+    """The questions of a Markdown cell that have no answer before the next question, heading or end.
+
+    What one paragraph asks is one question.
+    """
     bare = FOLDED.sub(lambda m: "<answer>" if m["summary"].startswith("Answer") else "", text)
     marks = [(m.start(), m[0]) for m in re.finditer(rf"{QUESTION.pattern}|<answer>|^#+ ", bare, re.M)]
-    following = [mark for _, mark in marks[1:]] + [""] * bool(marks)
-    return [
-        bare[at : at + 80]
-        for (at, mark), after in zip(marks, following, strict=True)
-        if QUESTION.match(mark) and after != "<answer>"
-    ]
+    found = []
+    for i, (at, mark) in enumerate(marks):
+        end, after = marks[i + 1] if i + 1 < len(marks) else (len(bare), "")
+        same = QUESTION.match(after) and "\n\n" not in bare[at:end]
+        if QUESTION.match(mark) and after != "<answer>" and not same:
+            found.append(bare[at : at + 80])
+    return found
 
 
 @pytest.mark.parametrize("chapter", **ids)
@@ -63,6 +67,8 @@ ANSWER = "\n\n<details><summary>Answer</summary>\n\nTwice as fast.\n\n</details>
         ("Make it `3` and run section 02.6 again.", 1),
         ("**Predict.** One?\n\n**Predict.** Two?" + ANSWER, 1),
         ("**Predict.** One?\n\n## 1.2 Next" + ANSWER, 1),
+        ("*Change `2` and run again*. **Predict** what then." + ANSWER, 0),
+        ("*Change `2` and run again*. **Predict** what then.", 1),
         ("It ran twice. Predict nothing.", 0),
     ],
 )
