@@ -148,6 +148,8 @@ def check_cu_seqlens(cu_seqlens: Tensor | None, sizes: dict[str, int]) -> list[i
         raise TypeError("cu_seqlens: expected a 1-d int32 or int64 tensor of boundaries [0, ..., T]")
     if sizes["B"] != 1:
         raise ValueError(f"cu_seqlens: packed sequences need batch size B = 1, got {sizes['B']}")
+    if cu_seqlens.is_meta:
+        raise TypeError("cu_seqlens: expected a tensor with values, got one on the device meta")
     bounds = cu_seqlens.tolist()
     rising = all(a <= b for a, b in pairwise(bounds))  # equal ones: an empty sequence
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != sizes["T"] or not rising:
@@ -163,6 +165,23 @@ def check_state(state: Tensor | None, sizes: dict[str, int], n_sequences: int) -
     check_shapes({"initial_state": (state, "B HV Dk Dv")})
     if list(state.shape) != wanted:
         raise ValueError(f"initial_state: expected [B, HV, Dk, Dv] = {wanted}, got {list(state.shape)}")
+
+
+def check_left_padding(left_padding: object, B: int, S: int, device: torch.device) -> None:
+    """left_padding is None or [B], whole numbers from 0 to the S keys. Raises TypeError, ValueError."""
+    if left_padding is None:
+        return
+    if not isinstance(left_padding, Tensor) or left_padding.dtype not in (torch.int32, torch.int64):
+        what = left_padding.dtype if isinstance(left_padding, Tensor) else type(left_padding).__name__
+        raise TypeError(f"left_padding: expected an int32 or int64 tensor [B], got {what}")
+    if list(left_padding.shape) != [B]:
+        raise ValueError(f"left_padding: expected [B] = [{B}], got {list(left_padding.shape)}")
+    if left_padding.device != device:
+        raise ValueError(f"left_padding: expected q's device {device}, got {left_padding.device}")
+    if torch.compiler.is_compiling() or is_transformed() or left_padding.is_meta or _is_captured(left_padding):
+        return
+    if not 0 <= left_padding.min().item() <= left_padding.max().item() <= S:
+        raise ValueError(f"left_padding: expected 0 to the {S} keys, got {cut_short(left_padding.tolist())}")
 
 
 def check_lightning_decay(g: object, v: object) -> Tensor:
