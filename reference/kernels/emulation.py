@@ -14,10 +14,11 @@ there. An address outside the tensor is an error that names the program. Each nu
 noted. And two programs that touch one number, at least one of them writing, are reported: on a GPU they run in no
 order, and the result would change from run to run.
 
-tl.dot adds up in float32 whatever `input_precision` says: nothing here is about the precision of a GPU's products, and
-nothing about time.
+`tl.dot` rounds what it multiplies as `input_precision` says, "ieee" not at all, "tf32" (Triton's default) to 11
+significant bits, "bf16" to 8, and adds up in float32. Nothing here is about time.
 """
 
+import inspect
 import types
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -25,6 +26,8 @@ from itertools import product
 import numpy as np
 
 from reference.kernels.memory import BFLOAT16, NOBODY, SEVERAL, Address, Memory, Ran, Tile, Touch, to_bfloat16
+
+SIGNIFICANT_BITS = {"ieee": 24, "tf32": 11, "bf16": 8}
 
 
 class Language:
@@ -58,8 +61,12 @@ class Language:
     def dot(self, a: Tile, b: Tile, input_precision: str = "tf32") -> Tile:
         if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
             raise ValueError(f"tl.dot: expected [m, k] and [k, n], got {list(a.shape)} and {list(b.shape)}")
+        if input_precision not in SIGNIFICANT_BITS:
+            known = ", ".join(SIGNIFICANT_BITS)
+            raise ValueError(f"tl.dot: input_precision is one of {known}, got {input_precision!r}")
         self._now.multiply_adds += a.shape[0] * a.shape[1] * b.shape[1]
-        return _tile(np.asarray(a) @ np.asarray(b))
+        bits = SIGNIFICANT_BITS[input_precision]
+        return _tile(_rounded(a, bits) @ _rounded(b, bits))
 
     @staticmethod
     def arange(start: int, stop: int) -> Tile:
@@ -183,7 +190,7 @@ def emulate(
 
 def emulated(kernel: Callable) -> Callable:
     """A kernel as a Python function in this module's language, whether Triton has wrapped it or not."""
-    function = getattr(kernel, "fn", kernel)
+    function = inspect.unwrap(getattr(kernel, "fn", kernel))
     world = dict(function.__globals__)
     for name in {*function.__code__.co_names} & world.keys():
         value = world[name]
@@ -210,3 +217,12 @@ def _narrow(x: object) -> object:
 
 def _tile(x: object) -> Tile:
     return np.asarray(x).view(Tile)
+
+
+def _rounded(x: object, bits: int) -> np.ndarray:
+    """x with so many significant bits, to the nearest; float32's 24 are left alone."""
+    x = np.asarray(x)
+    if bits == SIGNIFICANT_BITS["ieee"]:
+        return x
+    fraction, exponent = np.frexp(x)
+    return np.ldexp(np.rint(np.ldexp(fraction, bits)), exponent - bits).astype(x.dtype)

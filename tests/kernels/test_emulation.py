@@ -114,7 +114,7 @@ def test_the_words_do_what_torch_does():
         at = r[:, None] * C + r[None, :]
         X = tl.load(x + at)
         below = tl.where(r[:, None] > r[None, :], X, 0.0)
-        found = tl.dot(below, tl.trans(X)) + tl.cumsum(X, 0) + tl.cumsum(X, 1, reverse=True)
+        found = tl.dot(below, tl.trans(X), input_precision="ieee") + tl.cumsum(X, 0) + tl.cumsum(X, 1, reverse=True)
         tl.store(y + at, tl.exp(tl.minimum(found, 1.0)) + tl.max(X, 1)[:, None] + tl.sum(X, 0)[None, :])
 
     x, y = torch.randn(4, 4), torch.empty(4, 4)
@@ -122,3 +122,19 @@ def test_the_words_do_what_torch_does():
     found = x.tril(-1) @ x.T + x.cumsum(0) + x.flip(1).cumsum(1).flip(1)
     assert torch.allclose(y, found.clamp(max=1).exp() + x.amax(1)[:, None] + x.sum(0), atol=1e-5)
     assert ran.multiply_adds == 64
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("ieee", 24), ("tf32", 11), ("bf16", 8)])
+def test_products_round_what_they_multiply(precision, bits):
+    def product(x, y, C: tl.constexpr, PRECISION: tl.constexpr):
+        at = tl.arange(0, C)[:, None] * C + tl.arange(0, C)[None, :]
+        tl.store(y + at, tl.dot(tl.load(x + at), tl.load(x + at), input_precision=PRECISION))
+
+    x, y = torch.randn(16, 16), torch.empty(16, 16)
+    emulate(product, (1,), x, y, C=16, PRECISION=precision)
+    right = x.double() @ x.double()
+    assert ((y - right).abs().max() / right.abs().max() > 1e-5) == (bits < 24)
+    if bits == 8:
+        assert torch.allclose(y, x.bfloat16().float() @ x.bfloat16().float(), atol=1e-5)
+    with pytest.raises(ValueError, match="ieee, tf32, bf16, got 'tf33'"):
+        emulate(product, (1,), x, y, C=16, PRECISION="tf33")

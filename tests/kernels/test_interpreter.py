@@ -17,11 +17,10 @@ HERE = importlib.util.find_spec("triton") is not None
 pytestmark = pytest.mark.skipif(not HERE, reason="Triton isn't installed: pip install '.[kernels]' (Linux, 1 GB)")
 
 
-@pytest.fixture(scope="module")
-def interpreted():
-    """The lines of interpreted.py, and what it said on stderr."""
+def interpreted_module(name: str) -> tuple[list[str], str]:
+    """The lines that a module of this folder prints with TRITON_INTERPRET=1, and what it says on stderr."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.kernels.interpreted"],
+        [sys.executable, "-m", f"tests.kernels.{name}"],
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
         capture_output=True,
@@ -30,6 +29,18 @@ def interpreted():
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.splitlines(), done.stderr
+
+
+@pytest.fixture(scope="module")
+def interpreted():
+    return interpreted_module("interpreted")
+
+
+def test_the_kernels_of_chapter_14_are_triton_as_they_stand():
+    lines, _ = interpreted_module("chapter_in_triton")
+    assert len(lines) == 4
+    for line in lines:
+        assert float(line.rsplit(": ")[1]) <= 2e-6, line
 
 
 def test_every_case_is_right_in_the_interpreter(interpreted):

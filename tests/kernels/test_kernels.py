@@ -81,7 +81,7 @@ def test_bfloat16_goes_in_and_out_and_the_state_stays_float32(name, cut):
     o, last = run_kernels(half, state, cut=cut)
     wanted_o, wanted_last = wanted(half, state)
     assert o.dtype == torch.bfloat16 and last.dtype == torch.float32
-    assert error(last, wanted_last) <= WITHIN
+    assert error(last, wanted_last) <= 2e-3  # products of 11 bits, tf32
     assert error(o, wanted_o) <= torch.finfo(torch.bfloat16).eps
 
 
