@@ -60,9 +60,9 @@ def first_difference(ours: nn.Module, theirs: nn.Module, ids: Tensor, *, bound: 
 # What transformers calls the parts of a block, by our names.
 PARTS_OF_A_BLOCK = {
     "input_layernorm": ("input_layernorm", "norm"),
-    "mixer": ("linear_attn", "self_attn", "mixer"),
-    "post_attention_layernorm": ("post_attention_layernorm",),
-    "mlp": ("mlp",),
+    "mixer": ("linear_attn", "mamba", "self_attn", "mixer"),
+    "post_attention_layernorm": ("post_attention_layernorm", "pre_ff_layernorm"),
+    "mlp": ("mlp", "feed_forward"),
     "post_feedforward_layernorm": ("post_feedforward_layernorm",),
 }
 
@@ -70,7 +70,7 @@ PARTS_OF_A_BLOCK = {
 def _parts(here: nn.Module, there: nn.Module) -> list[tuple[str, nn.Module, nn.Module]]:
     found = []
     for name, theirs in PARTS_OF_A_BLOCK.items():
-        a, b = getattr(here, name, None), next((getattr(there, x) for x in theirs if hasattr(there, x)), None)
+        a, b = getattr(here, name, None), next(filter(None, (getattr(there, x, None) for x in theirs)), None)
         found += [] if a is None or b is None else [(name, a, b)]
     return found
 

@@ -43,6 +43,7 @@ class HybridConfig:
     attention_gate: str | None = None  # "elementwise" in Qwen3-Next
     attention_sinks: bool = False
     attention_bias: bool = False
+    attention_multiplier: float | None = None  # the scale of the scores; None: head_dim^-0.5
     sliding_window: int | None = None
     # latent layers
     q_lora_rank: int | None = None
@@ -99,6 +100,9 @@ class HybridConfig:
     linear_attn_beta_factor: float = 1.0
     mlp_alpha_factor: float = 1.0
     mlp_beta_factor: float = 1.0
+    embedding_multiplier: float = 1.0  # Granite: embeddings times this,
+    residual_multiplier: float = 1.0  # what a mixer and an MLP add times this,
+    logits_scaling: float = 1.0  # and logits divided by this
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
 
