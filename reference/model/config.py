@@ -23,6 +23,7 @@ class HybridConfig:
       lightning_attention   decayed linear attention, decay fixed by head and depth (num_attention_heads, head_dim)
       mamba2                Mamba-2: linear_num_key_heads groups of B and C (linear_key_head_dim), heads of
                             linear_value_head_dim
+      short_conv            a gated convolution over linear_conv_kernel_dim tokens (LFM2)
 
     Construction checks every field and raises a ValueError that names the field.
     """
@@ -69,7 +70,7 @@ class HybridConfig:
     linear_decay_bound: float | None = None  # KDA: lower bound of the log decays (Kimi K3, Ling 3.0: -5)
     linear_full_rank_gates: bool = False  # KDA: decay and output gate through one matrix each (Ling 3.0)
     linear_conv_bias: bool = False  # Mamba-2: bias of its convolution,
-    linear_bias: bool = False  # and of its projections
+    linear_bias: bool = False  # and of its projections; short_conv: of both
     # mixture of experts; num_experts = 0 is a dense MLP in every layer
     # "dense", "sparse" or "none" by layer; None: all sparse if num_experts
     mlp_layer_types: tuple[str, ...] | None = None
