@@ -23,7 +23,7 @@ def compare_activations(ours: nn.Module, theirs: nn.Module, ids: Tensor, inside:
     """
     core = getattr(theirs, theirs.base_model_prefix)
     core = getattr(core, "language_model", core)
-    norm = next(getattr(core, name) for name in ("norm", "norm_f", "final_layernorm") if hasattr(core, name))
+    norm = next(getattr(core, name) for name in ("norm", "norm_f", "final_layernorm", "embedding_norm") if hasattr(core, name))
     if len(core.layers) != len(ours.layers):
         raise ValueError(f"theirs: expected {len(ours.layers)} blocks as ours has, got {len(core.layers)}")
     pairs = [("embed_tokens", ours.embed_tokens, core.get_input_embeddings())]
@@ -59,10 +59,10 @@ def first_difference(ours: nn.Module, theirs: nn.Module, ids: Tensor, *, bound: 
 
 # What transformers calls the parts of a block, by our names.
 PARTS_OF_A_BLOCK = {
-    "input_layernorm": ("input_layernorm", "norm"),
-    "mixer": ("linear_attn", "self_attn", "mixer"),
-    "post_attention_layernorm": ("post_attention_layernorm",),
-    "mlp": ("mlp",),
+    "input_layernorm": ("input_layernorm", "norm", "operator_norm"),
+    "mixer": ("linear_attn", "mamba", "conv", "self_attn", "mixer"),
+    "post_attention_layernorm": ("post_attention_layernorm", "pre_ff_layernorm", "ffn_norm"),
+    "mlp": ("mlp", "feed_forward"),
     "post_feedforward_layernorm": ("post_feedforward_layernorm",),
 }
 
@@ -70,7 +70,7 @@ PARTS_OF_A_BLOCK = {
 def _parts(here: nn.Module, there: nn.Module) -> list[tuple[str, nn.Module, nn.Module]]:
     found = []
     for name, theirs in PARTS_OF_A_BLOCK.items():
-        a, b = getattr(here, name, None), next((getattr(there, x) for x in theirs if hasattr(there, x)), None)
+        a, b = getattr(here, name, None), next(filter(None, (getattr(there, x, None) for x in theirs)), None)
         found += [] if a is None or b is None else [(name, a, b)]
     return found
 

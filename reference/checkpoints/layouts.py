@@ -95,3 +95,13 @@ def flat(ours: str, theirs: str) -> Layout:
         return {theirs: Pieces((block[ours],), shape=(block[ours].numel(),))}
 
     return Layout((ours,), plan)
+
+
+def gate_above_up(ours: str, theirs: str) -> Layout:
+    """A SwiGLU whose gate and up are one matrix in the file (Granite)."""
+
+    def plan(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+        gate, up, down = (block[f"{ours}{part}_proj.weight"] for part in ("gate", "up", "down"))
+        return {f"{theirs}input_linear.weight": Pieces((gate, up)), f"{theirs}output_linear.weight": Pieces((down,))}
+
+    return Layout(tuple(f"{ours}{part}_proj.weight" for part in ("gate", "up", "down")), plan)

@@ -38,15 +38,19 @@ def describe(family: str) -> dict[str, object]:
 
 
 def pattern_of(config: HybridConfig) -> str:
-    """The shortest unit that layer_types repeats, as "3 GDN, 1 softmax"; with a rest if it doesn't come out even."""
+    """The shortest unit that layer_types repeats, as "3 GDN, 1 softmax"; with a rest if it doesn't come out even; only
+    how many there are of each if there is no such unit."""
     kinds = [mixer(kind).short for kind in config.layer_types]
-    unit = next(n for n in range(1, len(kinds) + 1) if all(k == kinds[i % n] for i, k in enumerate(kinds)))
+    units = [n for n in range(1, len(kinds) + 1) if len(kinds) % n == 0]
+    unit = next(n for n in units if all(k == kinds[i % n] for i, k in enumerate(kinds)))
     runs = [f"{len(list(group))} {kind}" for kind, group in groupby(kinds[:unit])]
     if len(runs) == 1:
         return f"{len(kinds)} {kinds[0]}"
     if unit < len(kinds):
         return f"({', '.join(runs)}) x {len(kinds) / unit:g}"
     regular = next((n for n in range(2, 9) if len(set(map(tuple, _cut(kinds, n)[:-1]))) == 1), None)
+    if regular is None and len(runs) > 4:
+        return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) + ", irregular"
     if regular is None:
         return ", ".join(runs)
     cut = _cut(kinds, regular)

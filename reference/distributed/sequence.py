@@ -32,10 +32,10 @@ def read_in_stretches(model: HybridLM, ids: Tensor, world: World) -> Tensor:
 
     The model knows nothing of it: each block is handed the state that the tokens before would have left.
     """
-    x = model.embed_tokens(ids)
+    x = model.embed(ids)
     for block in model.layers:
         x, _ = block(x, state_before(block, block.input_layernorm(x), world))
-    return model.lm_head(model.norm(x))
+    return model.read_out(model.norm(x))
 
 
 def state_before(block: Block, h: Tensor, world: World) -> object:

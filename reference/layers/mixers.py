@@ -7,6 +7,7 @@ from reference.layers.latent import IndexedMixer, LatentMixer
 from reference.layers.lightning import LightningMixer
 from reference.layers.mamba2 import Mamba2Mixer
 from reference.layers.mixer import Mixer
+from reference.layers.short_conv import ShortConvMixer
 
 _RECORDS = (
     FullMixer(),
@@ -17,6 +18,7 @@ _RECORDS = (
     KimiDeltaMixer(),
     LightningMixer(),
     Mamba2Mixer(),
+    ShortConvMixer(),
 )
 MIXERS: dict[str, Mixer] = {record.kind: record for record in _RECORDS}
 

@@ -41,9 +41,9 @@ class Block(nn.Module):
     config  the model's
     layer   index of the block in the model
 
-    Two families differ. Olmo's softmax layers norm what comes out: x + norm(mixer(x)), x + norm(mlp(x))
+    Some families differ. Olmo's softmax layers norm what comes out: x + norm(mixer(x)), x + norm(mlp(x))
     (config.softmax_norm_after). MiniMax-01 keeps the normed input, h = norm(x), alpha h + beta mixer(h)
-    (config.normed_residual).
+    (config.normed_residual). Granite scales what comes out of both, x + m · mixer(norm(x)) (residual_multiplier).
 
     forward(x [B, T, hidden_size], state, layout=PLAIN) -> (x [B, T, hidden_size], state), the mixer's state before x
     and behind x.
@@ -62,7 +62,7 @@ class Block(nn.Module):
             self.post_attention_layernorm = RMSNorm(config.hidden_size, **norm)
             self.mlp = build_mlp(config, layer)
         self.post_feedforward_layernorm = RMSNorm(config.hidden_size, **norm) if self.norm_after else None
-        self.scales = None
+        self.scales, self.multiplier = None, config.residual_multiplier
         if config.normed_residual:
             self.scales = _scales(config, "full_attn" if softmax else "linear_attn"), _scales(config, "mlp")
 
@@ -76,10 +76,13 @@ class Block(nn.Module):
             (alpha, beta), (mlp_alpha, mlp_beta) = self.scales
             h = self.post_attention_layernorm(alpha * h + beta * mixed)
             return mlp_alpha * h + mlp_beta * self.mlp(h), state
-        x = x + mixed
+        x = x + self._scaled(mixed)
         if self.mlp is None:
             return x, state
-        return x + self.mlp(self.post_attention_layernorm(x)), state
+        return x + self._scaled(self.mlp(self.post_attention_layernorm(x))), state
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x if self.multiplier == 1 else self.multiplier * x
 
 
 def _scales(config: HybridConfig, part: str) -> tuple[float, float]:

@@ -23,6 +23,7 @@ class HybridConfig:
       lightning_attention   decayed linear attention, decay fixed by head and depth (num_attention_heads, head_dim)
       mamba2                Mamba-2: linear_num_key_heads groups of B and C (linear_key_head_dim), heads of
                             linear_value_head_dim
+      short_conv            a gated convolution over linear_conv_kernel_dim tokens (LFM2)
 
     Construction checks every field and raises a ValueError that names the field.
     """
@@ -43,6 +44,7 @@ class HybridConfig:
     attention_gate: str | None = None  # "elementwise" in Qwen3-Next
     attention_sinks: bool = False
     attention_bias: bool = False
+    attention_multiplier: float | None = None  # the scale of the scores; None: head_dim^-0.5
     sliding_window: int | None = None
     # latent layers
     q_lora_rank: int | None = None
@@ -68,7 +70,7 @@ class HybridConfig:
     linear_decay_bound: float | None = None  # KDA: lower bound of the log decays (Kimi K3, Ling 3.0: -5)
     linear_full_rank_gates: bool = False  # KDA: decay and output gate through one matrix each (Ling 3.0)
     linear_conv_bias: bool = False  # Mamba-2: bias of its convolution,
-    linear_bias: bool = False  # and of its projections
+    linear_bias: bool = False  # and of its projections; short_conv: of both
     # mixture of experts; num_experts = 0 is a dense MLP in every layer
     # "dense", "sparse" or "none" by layer; None: all sparse if num_experts
     mlp_layer_types: tuple[str, ...] | None = None
@@ -99,6 +101,9 @@ class HybridConfig:
     linear_attn_beta_factor: float = 1.0
     mlp_alpha_factor: float = 1.0
     mlp_beta_factor: float = 1.0
+    embedding_multiplier: float = 1.0  # Granite: embeddings times this,
+    residual_multiplier: float = 1.0  # what a mixer and an MLP add times this,
+    logits_scaling: float = 1.0  # and logits divided by this
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
 

@@ -95,7 +95,8 @@ def test_models_that_agree_agree_everywhere(name, tmp_path):
     theirs.save_pretrained(tmp_path)
     ours = reference.load_pretrained(tmp_path)
     found = compare_activations(ours, theirs, some_ids(), inside=1)
-    parts = 4 if ours.config.has_mlp(1) else 2
+    # Mamba-2 has no MLP, and transformers' Granite no module that is all of it
+    parts = {"mamba2": 2, "granitemoehybrid": 3}.get(theirs.config.model_type, 4)
     assert len(found) >= theirs.config.num_hidden_layers + 3 + parts
     assert max(x.size for x in found) < 1e-3
     assert first_difference(ours, theirs, some_ids()) is None

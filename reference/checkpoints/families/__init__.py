@@ -6,11 +6,14 @@ their tables anew.
 """
 
 from reference.checkpoints.families.bailing_hybrid import BAILING_HYBRID
+from reference.checkpoints.families.bamba import BAMBA
 from reference.checkpoints.families.deepseek_v3 import DEEPSEEK_V3
 from reference.checkpoints.families.deepseek_v32 import DEEPSEEK_V32
 from reference.checkpoints.families.glm4_moe_lite import GLM4_MOE_LITE
 from reference.checkpoints.families.gpt_oss import GPT_OSS
+from reference.checkpoints.families.granitemoehybrid import GRANITEMOEHYBRID
 from reference.checkpoints.families.kimi_linear import KIMI_LINEAR
+from reference.checkpoints.families.lfm2 import LFM2
 from reference.checkpoints.families.llama import LLAMA
 from reference.checkpoints.families.mamba2 import MAMBA2
 from reference.checkpoints.families.minimax import MINIMAX
@@ -46,5 +49,8 @@ FAMILIES = (
     YOUTU,
     BAILING_HYBRID,
     MAMBA2,
+    BAMBA,
+    GRANITEMOEHYBRID,
+    LFM2,
 )
 BY_TYPE = {name: family for family in FAMILIES for name in (family.name, *family.also)}
