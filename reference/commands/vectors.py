@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -30,6 +31,7 @@ from reference.files import write_bytes, write_text
 from reference.ops import OPERATORS, causal_conv
 
 FORMAT = 1
+NOT_WHOLE = (OSError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 TOLERANCE = {"o": 2e-5, "final_state": 2e-5, "gradient": 1e-4}
 EQUATIONS = {
     "linear_attention": "S_t = S_{t-1} + k_t v_t^T",
@@ -158,7 +160,18 @@ def write_vectors(folder: Path) -> int:
 
 
 def check_vectors(folder: Path) -> list[str]:
-    """Run the chunked forms (and the convolution) on the vectors in folder; returns a sentence per disagreement."""
+    """Run the chunked forms (and the convolution) on the vectors in folder; returns a sentence per disagreement.
+
+    Raises ValueError that names the folder where the files aren't whole.
+    """
+    try:
+        return _disagreements(folder)
+    except (json.JSONDecodeError, UnicodeDecodeError, *NOT_WHOLE) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"--check: the vectors in {folder} are damaged, write them again ({what[:200]})") from None
+
+
+def _disagreements(folder: Path) -> list[str]:
     if not (folder / "manifest.json").is_file():
         raise ValueError(f"--check: {folder} has no manifest.json; write one with --out")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -166,6 +179,8 @@ def check_vectors(folder: Path) -> list[str]:
         raise ValueError(f"--check: format {manifest.get('format')} of {folder}, this version reads {FORMAT}")
     wrong = []
     for name, entry in sorted(manifest["cases"].items()):
+        if not (folder / f"{name}.safetensors").is_file():
+            raise ValueError(f"--check: {folder} has no {name}.safetensors; write the vectors again")
         stored = load_file(folder / f"{name}.safetensors")
         outputs = {"o", "final_state", *(key for key in stored if key.startswith("d_"))}
         inputs = {key: x.requires_grad_() for key, x in stored.items() if key not in outputs}
@@ -196,7 +211,7 @@ def main(argv: list[str]) -> int:
             print(f"{write_vectors(chosen.out)} cases and manifest.json written to {chosen.out}")
             return 0
         wrong = check_vectors(chosen.check)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print("\n".join(wrong) if wrong else f"all vectors of {chosen.check} agree")
