@@ -2,7 +2,7 @@
 
 import pytest
 
-from reference.book.manifest import ROOT, read_manifest
+from reference.book.manifest import ROOT, online_links, read_manifest
 from tests.book.rules import BOOK
 
 
