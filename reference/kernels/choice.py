@@ -14,7 +14,7 @@ from torch import Tensor
 SWITCH = "REFERENCE_KERNELS"
 # Powers of two, as Triton's tiles are, from 16, as tensor cores' are; a program holds all of Dk, and a part of Dv.
 SIZES = {"Dk": (16, 32, 64, 128), "Dv": (16, 32, 64, 128, 256)}
-# Bytes of shared memory for a program: `bench kernels --compile` finds up to 112 KiB for bfloat16, float32 may take more.
+# Bytes of shared memory for a program: `bench kernels --compile` finds up to 112 KiB; float32 inputs may take more.
 LEAST_SHARED = 160 * 2**10
 LEAST_CAPABILITY = (8, 0)  # what Triton supports, and the first GPUs with bfloat16
 _said: set[str] = set()
