@@ -20,7 +20,7 @@ FLOORS = (
     ("layers", "plotting", "integrations"),
     ("model", "notebook"),
     ("checkpoints", "distributed"),
-    ("training", "bench", "checks"),
+    ("training", "bench", "checks", "conformance"),
     ("experiments",),
     ("commands",),
     ("__main__", "__init__"),

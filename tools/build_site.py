@@ -21,6 +21,7 @@ import yaml
 
 from reference.book.manifest import ROOT, Chapter, Manifest, read_manifest
 from reference.files import write_text
+from tools import explorables
 from tools.chapters import downloadable, read_notebook
 from tools.references import bibliography
 from tools.site_cells import figure_html, stage_code
@@ -75,6 +76,7 @@ def stage_chapter(chapter: Chapter, pages: dict[int, str], target: Path) -> None
     for i, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             cell.source = number_equations(link_equations(link_citations(cell.source), chapter.number, pages))
+            cell.source = explorables.MARK.sub(explorables.figure, cell.source)
             if i == 0:
                 title, _, rest = cell.source.partition("\n")
                 cell.source = f"{title}\n\n{notebook_links(chapter)}\n{rest}"
@@ -121,6 +123,7 @@ def stage_front(text: str, book: Manifest) -> str:
     code = f"The code and the notebooks are at [{book.repository}]({book.repository})." if book.repository else ""
     for mark, words in {"subtitle": f"*{book.subtitle}.*", "chapters": chapter_table(book), "code": code}.items():
         text = text.replace(f"<!--{mark}-->", words)
+    text = explorables.MARK.sub(explorables.figure, text)
     return stack_tables(FRONT_FIGURE.sub(lambda m: figure_html(m["name"], m["alt"], root=""), text))
 
 

@@ -183,6 +183,11 @@ def student(*numbers: str) -> None:
     run(PYTHON, "-m", "tools.chapters", "student", *numbers)
 
 
+def teach(*arguments: str) -> None:
+    """write a teacher's pack: plan, slides, figures, equations, questions, cards, copies: build/teach/ (--pdf)"""
+    run(PYTHON, "-m", "tools.teach", *arguments)
+
+
 def everywhere(*arguments: str) -> None:
     """prove that no output rests on this machine: all chapters under other kernels and noise (hours; --help)"""
     run(PYTHON, "-m", "tools.everywhere", *arguments)
@@ -203,9 +208,10 @@ def hooks() -> None:
 
 COMMANDS = {
     "setup": setup, "book": book, "lab": lab, "work": work, "reset": reset, "test": test, "run": execute, "sync": sync,
-    "everywhere": everywhere, "student": student, "doctor": doctor, "lint": lint, "format": fmt, "hooks": hooks,
+    "everywhere": everywhere, "student": student, "teach": teach, "doctor": doctor, "lint": lint, "format": fmt,
+    "hooks": hooks,
 }  # fmt: skip
-TAKE_ARGUMENTS = {"lab", "reset", "test", "run", "sync", "student", "everywhere"}
+TAKE_ARGUMENTS = {"lab", "reset", "test", "run", "sync", "student", "teach", "everywhere"}
 WRITE_NOTHING = {"doctor"}
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reference.derivatives import first_derivative_only
+from reference.derivatives import BackwardByHand
 from reference.dtypes import full_precision
 from reference.kernels.backward import ask_values, carry_back, chunk_gradients
 from reference.kernels.decode import decode_token
@@ -117,10 +117,17 @@ class _Kernels(torch.autograd.Function):
         return o, last
 
     @staticmethod
-    @first_derivative_only
     def backward(ctx, do, d_last):
+        return *_Gradients.apply(do, d_last, *ctx.rest, *ctx.saved_tensors), None, None, None, None
+
+
+class _Gradients(BackwardByHand):
+    """The backward pass of _Kernels, from do and d_last to the gradients of q, k, v, g, beta and the first state."""
+
+    @staticmethod
+    def forward(do, d_last, own, scale, state_dtype, *saved):
         with full_precision(do):
-            return _backward(ctx, do, d_last)
+            return _backward(do, d_last, own, scale, state_dtype, *saved)
 
 
 def _in_three_kernels(own, q, k, v, g, beta, first, o, states, last, scale) -> None:
@@ -135,9 +142,7 @@ def _in_three_kernels(own, q, k, v, g, beta, first, o, states, last, scale) -> N
     run_programs(read_chunks, inside, q, k, g, u, states, own.chunks, o, scale, ROUNDS=own.rounds, **both)
 
 
-def _backward(ctx, do: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
-    q, k, v, g, beta, states = ctx.saved_tensors
-    own, scale, state_dtype = ctx.rest
+def _backward(do, d_last, own, scale, state_dtype, q, k, v, g, beta, states) -> tuple[Tensor | None, ...]:
     do, d_last = do.contiguous(), d_last.to(torch.float32).contiguous()
     both, inside = {**own.heads, **own.sizes, **own.kind}, (len(own.chunks), own.heads["HV"])
     du = torch.empty_like(v, dtype=torch.float32)
@@ -156,7 +161,7 @@ def _backward(ctx, do: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
     group = own.heads["HV"] // own.heads["H"]
     dq, dk = (x.unflatten(2, (-1, group)).sum(3).to(q.dtype) for x in (dq, dk))
     d_initial = None if state_dtype is None else d_first.to(state_dtype)
-    return dq, dk, dv, dg, dbeta, d_initial, None, None, None, None
+    return dq, dk, dv, dg, dbeta, d_initial
 
 
 def kernel_decode(

@@ -8,6 +8,7 @@ only, not at values: no gradient, no check for NaN.
 import torch
 from torch import Tensor
 
+from reference.derivatives import refuse_transforms
 from reference.dtypes import inner_dtype
 from reference.kernels import choice
 from reference.ops._recurrent import repeat_heads
@@ -38,6 +39,7 @@ def decode_step(
     the delta rule, both the gated delta rule, both with one g per channel KDA.
     Raises TypeError, ValueError naming the argument. Source: (4.4) to (4.6) with C = 1.
     """
+    refuse_transforms("decode_step", "an operator (recurrent_* or chunk_*), which returns the new state")
     g_axes = "B HV Dk" if isinstance(g, Tensor) and g.dim() == 3 else "B HV"
     sizes = check_shapes(
         {
