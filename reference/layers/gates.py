@@ -20,7 +20,7 @@ def log_decay(a: Tensor, A_log: Tensor, dt_bias: Tensor) -> Tensor:
 
 
 def initial_A_log(*shape: int) -> Tensor:
-    """ln of a rate that is uniform in (1, 16), as in fla and Mamba-2."""
+    """ln of a rate that is uniform in (1, 16), as in Mamba-2 and in fla's KDA (fla's Gated DeltaNet: in (0, 16))."""
     return torch.empty(shape).uniform_(1, 16).log()
 
 
