@@ -103,6 +103,15 @@ VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
         "granitemoehybrid",
         {"num_local_experts": 0, "num_experts_per_tok": 0, "position_embedding_type": "rope", "head_dim": 16},
     ),
+    "olmo3, yarn in full layers": (
+        "olmo3",
+        {
+            "rope_parameters": {
+                "full_attention": YARN,
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+            }
+        },
+    ),
     "qwen3_moe, some dense": (
         "qwen3_moe",
         {"mlp_only_layers": [0], "decoder_sparse_step": 2, "norm_topk_prob": True, "attention_bias": True},

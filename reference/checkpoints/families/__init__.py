@@ -18,6 +18,7 @@ from reference.checkpoints.families.llama import LLAMA
 from reference.checkpoints.families.mamba2 import MAMBA2
 from reference.checkpoints.families.minimax import MINIMAX
 from reference.checkpoints.families.minimax_m2 import MINIMAX_M2
+from reference.checkpoints.families.olmo3 import OLMO3
 from reference.checkpoints.families.olmo_hybrid import OLMO_HYBRID
 from reference.checkpoints.families.qwen3 import QWEN3
 from reference.checkpoints.families.qwen3_5 import QWEN3_5
@@ -52,5 +53,6 @@ FAMILIES = (
     BAMBA,
     GRANITEMOEHYBRID,
     LFM2,
+    OLMO3,
 )
 BY_TYPE = {name: family for family in FAMILIES for name in (family.name, *family.also)}
