@@ -90,6 +90,7 @@ VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
         },
     ),
     "deepseek_v32, all read": ("deepseek_v32", {"index_topk": 64}),
+    "deepseek_v2, greedy": ("deepseek_v2", {"topk_method": "greedy", "q_lora_rank": None, "n_shared_experts": 1}),
     "deepseek_v3, no query latent, all dense, yarn": (
         "deepseek_v3",
         {

@@ -7,6 +7,7 @@ their tables anew.
 
 from reference.checkpoints.families.bailing_hybrid import BAILING_HYBRID
 from reference.checkpoints.families.bamba import BAMBA
+from reference.checkpoints.families.deepseek_v2 import DEEPSEEK_V2
 from reference.checkpoints.families.deepseek_v3 import DEEPSEEK_V3
 from reference.checkpoints.families.deepseek_v32 import DEEPSEEK_V32
 from reference.checkpoints.families.glm4_moe_lite import GLM4_MOE_LITE
@@ -45,6 +46,7 @@ FAMILIES = (
     *STORY,
     QWEN3_MOE,
     QWEN3_5_MOE,
+    DEEPSEEK_V2,
     DEEPSEEK_V3,
     GLM4_MOE_LITE,
     YOUTU,
