@@ -23,7 +23,9 @@ def compare_activations(ours: nn.Module, theirs: nn.Module, ids: Tensor, inside:
     """
     core = getattr(theirs, theirs.base_model_prefix)
     core = getattr(core, "language_model", core)
-    norm = next(getattr(core, name) for name in ("norm", "norm_f", "final_layernorm", "embedding_norm") if hasattr(core, name))
+    norm = next(
+        getattr(core, name) for name in ("norm", "norm_f", "final_layernorm", "embedding_norm") if hasattr(core, name)
+    )
     if len(core.layers) != len(ours.layers):
         raise ValueError(f"theirs: expected {len(ours.layers)} blocks as ours has, got {len(core.layers)}")
     pairs = [("embed_tokens", ours.embed_tokens, core.get_input_embeddings())]

@@ -30,6 +30,7 @@ from reference.files import write_bytes, write_text
 from reference.ops import OPERATORS, causal_conv
 
 FORMAT = 1
+NOT_WHOLE = (OSError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 TOLERANCE = {"o": 2e-5, "final_state": 2e-5, "gradient": 1e-4}
 EQUATIONS = {
     "linear_attention": "S_t = S_{t-1} + k_t v_t^T",
@@ -82,12 +83,25 @@ def _read_manifest(path: Path) -> dict:
 
 
 def check_vectors(folder: Path) -> list[str]:
-    """Run the chunked forms (and the convolution) on the vectors in folder; returns a sentence per disagreement."""
+    """Run the chunked forms (and the convolution) on the vectors in folder; returns a sentence per disagreement.
+
+    Raises ValueError that names the folder where the files aren't whole.
+    """
+    try:
+        return _disagreements(folder)
+    except (json.JSONDecodeError, UnicodeDecodeError, *NOT_WHOLE) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"--check: the vectors in {folder} are damaged, write them again ({what[:200]})") from None
+
+
+def _disagreements(folder: Path) -> list[str]:
     if not (folder / "manifest.json").is_file():
         raise ValueError(f"--check: {folder} has no manifest.json; write one with --out")
     manifest = _read_manifest(folder / "manifest.json")
     wrong = []
     for name, entry in sorted(manifest["cases"].items()):
+        if not (folder / f"{name}.safetensors").is_file():
+            raise ValueError(f"--check: {folder} has no {name}.safetensors; write the vectors again")
         try:
             stored = load_file(folder / f"{name}.safetensors")
         except (SafetensorError, OSError) as error:
@@ -123,7 +137,7 @@ def main(argv: list[str]) -> int:
             print(f"{write_vectors(chosen.out)} cases and manifest.json written to {chosen.out}")
             return 0
         wrong = check_vectors(chosen.check)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print("\n".join(wrong) if wrong else f"all vectors of {chosen.check} agree")

@@ -110,5 +110,6 @@ def test_damaged_vectors_are_refused_by_name(folder, tmp_path, capsys, damage):
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
-    assert command_line(["vectors", "--out", str(tmp_path / "file" / "below")]) == 1
-    assert capsys.readouterr().err.startswith("vectors: [Errno")
+    assert command_line(["vectors", "--out", str(tmp_path / "file" / "below")]) == 2
+    said = capsys.readouterr().err
+    assert "Not a directory" in said and said.count("\n") == 1
