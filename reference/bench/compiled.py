@@ -19,7 +19,7 @@ H100 = ("cuda", 90, 32)  # what Triton's GPUTarget is called with
 INDICES, WHOLE_NUMBERS, HALVES = ("bounds", "chunks", "firsts"), ("H", "HV"), ("q", "k", "v", "o", "do", "dv")
 SIZES_128 = {"DK": 128, "DV": 128, "BV": 32, "PRECISION": "tf32"}
 COMPILED = {  # kernel and its warps, as host.py starts it
-    forward.one_pass: 4,
+    forward.one_kernel: 4,
     forward.solve_chunks: 4,
     forward.carry_states: 4,
     forward.read_chunks: 4,
@@ -34,7 +34,7 @@ def compile_all() -> dict[str, dict]:
     """{"kernel, operator": {registers, spilled_bytes, shared_bytes}}; RuntimeError where there is no Triton."""
     if language.triton is None:
         raise RuntimeError("Triton can't be imported: pip install '.[kernels]' (Linux)")
-    if getattr(forward.one_pass, "arg_names", None) is None or not hasattr(forward.one_pass, "cache_key"):
+    if getattr(forward.one_kernel, "arg_names", None) is None or not hasattr(forward.one_kernel, "cache_key"):
         raise RuntimeError("TRITON_INTERPRET=1 is set: the kernels are interpreted, and can't be compiled")
     found = {}
     works = [(kernel, C, channel) for C, channel in ((64, False), (16, True)) for kernel in COMPILED]

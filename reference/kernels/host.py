@@ -11,7 +11,7 @@ from reference.derivatives import BackwardByHand
 from reference.dtypes import full_precision
 from reference.kernels.backward import ask_values, carry_back, chunk_gradients
 from reference.kernels.decode import decode_token
-from reference.kernels.forward import carry_states, one_pass, read_chunks, solve_chunks
+from reference.kernels.forward import carry_states, one_kernel, read_chunks, solve_chunks
 from reference.kernels.language import run_programs, runner
 
 SHORTEST_CHUNK = 16  # tensor cores multiply tiles of 16
@@ -110,7 +110,7 @@ class _Kernels(torch.autograd.Function):
         else:
             grid = own.sequences, own.heads["HV"], own.blocks
             inputs = q, k, v, g, beta, first, own.bounds, o, last, scale
-            run_programs(one_pass, grid, *inputs, **own.heads, **own.sizes, ROUNDS=own.rounds, **own.kind)
+            run_programs(one_kernel, grid, *inputs, **own.heads, **own.sizes, ROUNDS=own.rounds, **own.kind)
         if needs_states:
             ctx.save_for_backward(q, k, v, g, beta, states)
             ctx.rest = own, scale, None if initial_state is None else initial_state.dtype
