@@ -49,7 +49,8 @@ class Attention(nn.Module):
     gate                sigmoid gate on what the heads have read, before o_proj: None, "elementwise" or "headwise"; its
                         logits come from q_proj, beside each head's query (Qwen3-Next)
     sinks               one learned logit per head in the softmax's denominator (gpt-oss)
-    window              tokens that a query sees, its own among them, and the cache keeps one less; None: all
+    window              tokens that a query sees, its own among them, and the cache keeps one less (and so many more
+                        as it may have to take back); None: all
     bias                biases in the four projections
     scale               factor of the scores; None: head_dim^-0.5
     norm_eps            eps of the norms of queries and keys
@@ -120,7 +121,8 @@ class Attention(nn.Module):
             k, v = torch.cat([state.k, k], 1), torch.cat([state.v, v], 1)
         limits = {"window": self.window, "left_padding": layout.padding_among(k, seen)}
         o = softmax_attention(q, k, v, scale=self.scale, sinks=self.sinks, **limits)
-        return self.output(o, gate), KVState(evict(k, self.window), evict(v, self.window), seen)
+        reach = None if self.window is None else self.window + layout.rewind
+        return self.output(o, gate), KVState(evict(k, reach), evict(v, reach), seen)
 
     def project(self, x: Tensor, position: int) -> Heads:
         """The heads of x [B, T, d_model], whose first token is at `position`, queries and keys turned by RoPE."""
@@ -193,7 +195,7 @@ class FullMixer(SoftmaxMixer):
         return config.rope_scaling
 
     def kept_tokens(self, config: Sizes, tokens: int) -> int:
-        """Tokens whose keys and values the next query may need."""
+        """Of so many tokens, those whose keys and values the next query may need."""
         window = self.window(config)
         return tokens if window is None else min(tokens, window - 1)
 

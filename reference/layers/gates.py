@@ -31,7 +31,7 @@ def bounded_log_decay(a: Tensor, A_log: Tensor, dt_bias: Tensor, lower: float) -
 
 
 def initial_A_log(*shape: int) -> Tensor:
-    """ln of a rate that is uniform in (1, 16), as in fla and Mamba-2."""
+    """ln of a rate that is uniform in (1, 16), as in Mamba-2 and in fla's KDA (fla's Gated DeltaNet: in (0, 16))."""
     return torch.empty(shape).uniform_(1, 16).log()
 
 

@@ -91,15 +91,15 @@ class KimiDeltaAttention(nn.Module):
     ) -> tuple[Tensor, DeltaState]:
         x = layout.without_padding(x)
         conv, S = (None, None) if state is None else state
-        inputs = self.project(x, conv, layout.cu_seqlens)
-        o, S = mix(chunk_kda, inputs, S, layout.cu_seqlens)
+        inputs = self.project(x, conv, layout)
+        o, S = mix(chunk_kda, inputs, S, layout)
         z = self.g_proj(x) if self.full_rank_gates else self.g_b_proj(self.g_a_proj(x))
         z = z.unflatten(-1, (self.n_heads, self.head_dim))
         return self.o_proj(self.o_norm(o, z).flatten(2)), DeltaState(inputs.conv, S)
 
-    def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> DeltaInputs:
+    def project(self, x: Tensor, conv: Tensor | None = None, layout: BatchLayout = PLAIN) -> DeltaInputs:
         """As GatedDeltaNet.project, with g [B, T, H, Dk]."""
-        qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, cu_seqlens)
+        qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, layout)
         q, k, v = (y.unflatten(-1, (self.n_heads, self.head_dim)) for y in qkv.chunk(3, -1))
         return DeltaInputs(q, k, v, self.forget_gate(x), self.b_proj(x).sigmoid(), conv)
 

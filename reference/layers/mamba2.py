@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from reference.dtypes import inner_dtype
 from reference.layers.batch import PLAIN, BatchLayout
-from reference.layers.delta import DeltaInputs, DeltaState, convolve, mix
+from reference.layers.delta import ConvolvedMixer, DeltaInputs, DeltaState, convolve, mix
 from reference.layers.gated_norm import GateThenRMSNorm
 from reference.layers.gates import initial_A_log, initial_dt_bias
-from reference.layers.mixer import Draw, LinearMixer, Sizes, TextBefore
+from reference.layers.mixer import Sizes, TextBefore
 from reference.layers.projection import Projection
 from reference.ops.linear import chunk_lightning_attention
 
@@ -77,7 +77,7 @@ class Mamba2(nn.Module):
         conv, S = (None, None) if state is None else state
         z, xbc, dt = self.split(x)
         inputs, skip = self.operands(layout.without_padding(xbc), dt, conv, layout)
-        o, S = mix(chunk_lightning_attention, inputs, S, layout.cu_seqlens, scale=1.0, unit_length=False)
+        o, S = mix(chunk_lightning_attention, inputs, S, layout, scale=1.0, unit_length=False)
         y = self.norm((o + skip).flatten(2), z)
         return self.out_proj(y.to(x.dtype)), DeltaState(inputs.conv, S)
 
@@ -90,7 +90,7 @@ class Mamba2(nn.Module):
         self, xbc: Tensor, dt: Tensor, conv: Tensor | None = None, layout: BatchLayout = PLAIN
     ) -> tuple[DeltaInputs, Tensor]:
         """The operator's arguments, and D · x [B, T, n_heads, head_dim], which skips it."""
-        xbc, conv = convolve(xbc, self.conv1d.weight[:, 0], conv, layout.cu_seqlens, self.conv1d.bias)
+        xbc, conv = convolve(xbc, self.conv1d.weight[:, 0], conv, layout, self.conv1d.bias)
         x, B, C = layout.without_padding(xbc).split(self.channels, -1)  # again: a bias makes something of zeros
         x = x.unflatten(-1, (self.n_heads, self.head_dim))
         B, C = (y.unflatten(-1, (-1, self.state_dim)) for y in (B, C))
@@ -101,7 +101,7 @@ class Mamba2(nn.Module):
         return DeltaInputs(C, B, x * step[..., None], g, None, conv), self.D.to(wide)[:, None] * x
 
 
-class Mamba2Mixer(LinearMixer):
+class Mamba2Mixer(ConvolvedMixer):
     """mamba2: Mamba-2; linear_num_key_heads groups of linear_key_head_dim channels, linear_num_value_heads heads."""
 
     kind, short = "mamba2", "Mamba-2"
@@ -129,13 +129,6 @@ class Mamba2Mixer(LinearMixer):
         """x, B and C: what the attention calls v, k and q."""
         keys = config.linear_num_key_heads * config.linear_key_head_dim
         return config.linear_num_value_heads * config.linear_value_head_dim, keys, keys
-
-    def memory(self, state: DeltaState) -> Tensor:
-        return state.S
-
-    def filled_state(self, config: Sizes, tokens: int, draw: Draw) -> DeltaState:
-        conv = draw(sum(self.conv_channels(config)), config.linear_conv_kernel_dim - 1)
-        return DeltaState(conv, draw(*self.sizes(config)))
 
     def state_before(self, layer: Mamba2, h: Tensor, before: TextBefore) -> DeltaState:
         _, xbc, dt = layer.split(h)

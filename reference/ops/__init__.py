@@ -36,7 +36,8 @@ functions, transformers 5.23 (qwen3_next, kimi_linear) and mlx-lm (gated_delta.p
     cu_seqlens       -                         cu_seqlens               ignored by the fallback  -
 
 Every public operator raises TypeError or ValueError that names the argument, what came and what was
-expected. Second derivatives are not defined for the chunked forms (their backward is written by hand);
+expected. The chunked forms and causal_conv have a backward that is written by hand. torch.func.grad, vjp, jacrev and
+vmap, in any order, take it; second derivatives and forward mode (jvp) raise an error that says what to use:
 the recurrent forms have them.
 """
 
@@ -54,6 +55,7 @@ from reference.ops.linear import (
     recurrent_linear_attention,
 )
 from reference.ops.product import chunk_gated_delta_product
+from reference.ops.replay import Replay, replay_rule, state_of, take_back
 from reference.ops.softmax import attention_weights, softmax_attention
 from reference.ops.sparse import index_scores, indexer_loss, lightning_indexer, sparse_attention
 from reference.ops.step import decode_step
@@ -79,6 +81,7 @@ OPERATORS = {
 __all__ = [
     "OPERATORS",
     "Operator",
+    "Replay",
     "attention_weights",
     "causal_conv",
     "causal_conv_step",
@@ -97,6 +100,9 @@ __all__ = [
     "recurrent_kda",
     "recurrent_lightning_attention",
     "recurrent_linear_attention",
+    "replay_rule",
     "softmax_attention",
     "sparse_attention",
+    "state_of",
+    "take_back",
 ]

@@ -129,3 +129,12 @@ def test_what_is_streamed_is_the_text_of_all_tokens(name, capsys):
         assert len(tokenizer.decode(ids[: n + 1])) - len(said) <= 1, "falls behind"
     stream.finish()
     assert said + capsys.readouterr().out == tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("text, shown", [("xaab!", "xa"), ("xa", "xa"), ("aba", ""), ("é, a", "é, a"), ("xcdc", "x")])
+def test_nothing_of_a_stop_text_is_printed(text, shown, capsys):
+    stream = Terminal(stops=["ab", "cdc"])
+    for byte in text.encode():
+        stream(torch.tensor([byte]))
+    stream.finish()
+    assert capsys.readouterr().out == shown
