@@ -99,7 +99,7 @@ def gated_delta_step(S: Array, k: Array, v: Array, g: float, beta: float) -> Arr
     S [Dk, Dv], k [Dk] of unit length, v [Dv], g scalar -> S [Dk, Dv].
     Source: Yang, Kautz and Hatamizadeh 2025, eq. 10 (their S is our S.T).
     """
-    return delta_step(decay(S, g), k, v, beta)  # (3.3)
+    return delta_step(decay(S, g), k, v, beta)  # (3.8)
 
 
 def kda_step(S: Array, k: Array, v: Array, g: Array, beta: float) -> Array:
@@ -108,7 +108,7 @@ def kda_step(S: Array, k: Array, v: Array, g: Array, beta: float) -> Array:
     S [Dk, Dv], k [Dk] of unit length, v [Dv], g [Dk] -> S [Dk, Dv]. Fading comes first:
     with a vector g, fading and erasing do not commute. Source: Kimi Team 2025, eq. 1.
     """
-    return delta_step(decay(S, g), k, v, beta)  # (3.4)
+    return delta_step(decay(S, g), k, v, beta)  # (3.9)
 
 
 # ---------------------------------------------------------------- scans over a sequence
@@ -148,6 +148,24 @@ def kda_scan(
 ) -> tuple[Array, Array]:
     """Kimi Delta Attention. q, k, g [T, Dk], v [T, Dv], beta [T] -> o [T, Dv], S [Dk, Dv]."""
     return _scan(kda_step, q, k, v, {"g": (g, "T Dk"), "beta": (beta, "T")}, scale, initial_state)
+
+
+def least_squares_scan(q: Array, k: Array, v: Array, beta: Array, *, penalty: float) -> Array:
+    """What the best matrix for all pairs so far answers: no rule can do better with Dk channels.
+
+    q, k [T, Dk], v [T, Dv], beta [T] -> o [T, Dv], o_t = S_t.T q_t with S_t the least of
+    sum_s<=t beta_s |S.T k_s - v_s|^2 + penalty |S|^2, penalty > 0. It keeps two sums, [Dk, Dk] and
+    [Dk, Dv], and solves a system at each read. Source: von Oswald et al. 2025 (MesaNet), without decay.
+    """
+    sizes = _check({"q": (q, "T Dk"), "k": (k, "T Dk"), "v": (v, "T Dv"), "beta": (beta, "T")})
+    if not penalty > 0:
+        raise ValueError(f"penalty: expected a number > 0, got {penalty!r}")
+    H, G = penalty * np.eye(sizes["Dk"]), np.zeros((sizes["Dk"], sizes["Dv"]))
+    o = np.empty((sizes["T"], sizes["Dv"]))
+    for t in range(sizes["T"]):
+        H, G = H + beta[t] * np.outer(k[t], k[t]), G + beta[t] * np.outer(k[t], v[t])
+        o[t] = read(np.linalg.solve(H, G), q[t])
+    return o
 
 
 def _scan(step: Callable[..., Array], q, k, v, extras, scale, initial_state) -> tuple[Array, Array]:

@@ -247,3 +247,17 @@ def test_a_later_token_never_changes_an_earlier_output(name):
     later = run(name, changed)[0]
     close(later[:4], o[:4])
     assert np.abs(later[4:] - o[4:]).max() > 1e-3
+
+
+def test_least_squares_is_the_best_fit_of_all_pairs_so_far_and_exact_with_few():
+    x, penalty = inputs(T=9), 0.3
+    o = eq.least_squares_scan(x["q"], x["k"], x["v"], x["beta"], penalty=penalty)
+    for t in range(9):
+        weight = np.sqrt(x["beta"][: t + 1, None])
+        A = np.concatenate([weight * x["k"][: t + 1], np.sqrt(penalty) * np.eye(4)])
+        b = np.concatenate([weight * x["v"][: t + 1], np.zeros((4, 3))])
+        close(o[t], np.linalg.lstsq(A, b, rcond=None)[0].T @ x["q"][t])
+    few = eq.least_squares_scan(x["k"][:4], x["k"][:4], x["v"][:4], np.ones(4), penalty=1e-12)
+    np.testing.assert_allclose(few[3], x["v"][3], atol=1e-6)
+    with pytest.raises(ValueError, match="penalty: expected a number > 0, got 0"):
+        eq.least_squares_scan(x["q"], x["k"], x["v"], x["beta"], penalty=0)

@@ -33,6 +33,7 @@ class Given:
 
     def __init__(self, values: dict, path: Path | str, ignore: tuple[str, ...] = ()):
         self.values, self.path, self.ignore = values, path, set(ignore)
+        self.said = frozenset(values)  # the names of all fields, read or not
 
     def take(self, name: str, default: object = REQUIRED, kind: object = None) -> object:
         """The field's value, or its default; kind: as in `check`."""

@@ -112,7 +112,7 @@ def match(family: Family, model: HybridLM, headers: dict[str, Header], folder: P
     ignored = [part.format(num_hidden_layers=model.config.num_hidden_layers) for part in family.ignored]
     if model.config.tie_word_embeddings and "lm_head.weight" in headers:  # a copy of the embedding is no surplus
         known.add("lm_head.weight")
-        embedding = names[f"{prefix}embed_tokens.weight"]
+        embedding = names[f"{prefix}{family.embedding}.weight"]
         if differing_rows(headers["lm_head.weight"], "lm_head.weight", headers[embedding], embedding):
             wanted = f"expected the same as {embedding}, since config.json has tie_word_embeddings; they differ"
             raise ValueError(f"{headers['lm_head.weight'].file}: lm_head.weight: {wanted}")

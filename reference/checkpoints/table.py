@@ -16,7 +16,7 @@ from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
 LAYER = re.compile(r"\blayers\.(\d+)\.")
-ROUTERS = ("gate", "router", "shared_expert_gate")
+ROUTERS = {"gate", "router", "shared_expert_gate"}
 HEAD = """# Tensors of the checkpoints
 
 Which tensor of a published checkpoint is which parameter of ours, with the published model's shapes.
@@ -90,7 +90,7 @@ def adapter_modules(family: Family) -> dict[str, list[str]]:
         module = re.fullmatch(r".*layers\.N\.(.+)\.weight", row.theirs)
         if module is None or len(row.shape) != 2 or "norm" in row.ours:
             continue
-        if "experts.E" not in row.theirs and module[1].rpartition(".")[2] not in ROUTERS:
+        if "experts.E" not in row.theirs and not ROUTERS & set(module[1].split(".")):
             found.setdefault(row.layers, []).append(module[1])
     return found
 
@@ -108,10 +108,13 @@ def _adapter_line(family: Family) -> str:
 
 def _one_layer_of_each_kind(config: HybridConfig) -> tuple[list[tuple[str, str]], HybridConfig]:
     """[(mixer, MLP)] in the order of the layers, and the config of a model with those layers only."""
-    mlps = ["experts" if config.is_sparse(n) else "dense MLP" for n in range(config.num_hidden_layers)]
+    words = {"dense": "dense MLP", "sparse": "experts", "none": "no MLP"}
+    layers = config.mlp_layer_types or ["sparse" if config.num_experts else "dense"] * config.num_hidden_layers
+    mlps = [words[kind] for kind in layers]
     kinds = list(dict.fromkeys(zip(config.layer_types, mlps, strict=True)))
-    sparse = tuple("sparse" if mlp == "experts" else "dense" for _, mlp in kinds) if config.num_experts else None
-    return kinds, replace(config, layer_types=tuple(mixer for mixer, _ in kinds), mlp_layer_types=sparse)
+    of_word = {word: kind for kind, word in words.items()}
+    chosen = None if config.mlp_layer_types is None else tuple(of_word[mlp] for _, mlp in kinds)
+    return kinds, replace(config, layer_types=tuple(mixer for mixer, _ in kinds), mlp_layer_types=chosen)
 
 
 def _which(layers: list[int], kinds: list[tuple[str, str]]) -> str:

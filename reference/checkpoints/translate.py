@@ -38,7 +38,7 @@ def config_from_json(family: Family, given: Given) -> HybridConfig:
         if not isinstance(kind, str) or kind not in family.mixers:
             given.fail("layer_types", f"{family.name} has {sorted(family.mixers)}, got {kind!r}")
     ours["layer_types"] = tuple(family.mixers[kind] for kind in kinds)
-    ours |= read_rope(given, ours, family)
+    ours |= read_rope(given, ours, family) if family.positions else {"partial_rotary_factor": 0.0}
     family.read(given, ours)
     given.finish()
     try:
@@ -60,11 +60,13 @@ def config_to_json(family: Family, config: HybridConfig) -> dict:
     if family.says_layers:
         names = {ours: name for name, ours in reversed(family.mixers.items())}
         theirs["layer_types"] = [names.get(kind, kind) for kind in config.layer_types]
-    theirs["rope_parameters"] = write_rope(config, family.partial_rotary is not None)
+    if family.positions:
+        theirs["rope_parameters"] = write_rope(config, family.partial_rotary is not None)
     family.write(config, theirs)
     again = config_from_json(family, Given(dict(theirs), "config.json")).to_dict()
+    unsaid = UNSAID if "max_position_embeddings" in family.fields else UNSAID | {"max_position_embeddings"}
     for name, value in config.to_dict().items():
-        if again[name] != value and name not in UNSAID:
+        if again[name] != value and name not in unsaid:
             raise ValueError(f"{family.name} can't say {name} = {value!r}")
     return theirs
 
@@ -81,8 +83,8 @@ def tensor_plan(
     config, found = model.config, {}
     stored = model.state_dict().keys()
     ours = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in stored}
-    found[f"{prefix}embed_tokens.weight"] = Pieces((ours["embed_tokens.weight"],))
-    found[f"{prefix}norm.weight"] = Pieces((ours["norm.weight"],))
+    found[f"{prefix}{family.embedding}.weight"] = Pieces((ours["embed_tokens.weight"],))
+    found[f"{prefix}{family.last_norm}.weight"] = Pieces((ours["norm.weight"],))
     if not config.tie_word_embeddings:
         found["lm_head.weight"] = Pieces((ours["lm_head.weight"],))
     blocks = [(f"layers.{n}.", f"{prefix}layers.{n}.", kind) for n, kind in enumerate(config.layer_types)]

@@ -11,7 +11,8 @@ The records of `sinks` and `hybrid`, whose entries their modules describe, are w
 """
 
 import json
-from collections.abc import Callable, Iterable
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from reference.bench.measure import describe_machine
@@ -97,6 +98,12 @@ def kept_record(file: Path | None, config: dict) -> dict | None:
 def load_record(name: str, folder: Path = STORED) -> dict:
     """A stored record, as `python -m reference experiment` wrote it into NAME.json."""
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def mean_and_deviation(values: Sequence[float], form: str = ".3g") -> str:
+    """ "0.84 ± 0.03": mean and sample standard deviation over seeds; of one seed the value alone."""
+    mean = f"{statistics.fmean(values):{form}}"
+    return f"{mean} ± {statistics.stdev(values):{form}}" if len(values) > 1 else mean
 
 
 def write_record(file: Path, record: dict) -> None:

@@ -82,6 +82,7 @@ class LightningMixer(LinearMixer):
     """lightning_attention: decayed linear attention, the decay fixed by head and depth."""
 
     kind, short = "lightning_attention", "lightning"
+    needs = ("num_attention_heads", "head_dim")
 
     def build(self, config: Sizes, index: int) -> LightningAttention:
         return LightningAttention(

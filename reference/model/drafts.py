@@ -98,7 +98,7 @@ class HeadDraft:
         x, self.state = self._step(features, ids[:, -t:], self.state)  # of tokens that stay: nothing to take back
         guesses, x, state = [ids[:, :0]], x[:, -1:], self.state
         for _ in range(n):
-            guesses.append(self.model.lm_head(x).argmax(-1))
+            guesses.append(self.model.read_out(x).argmax(-1))
             if len(guesses) <= n:
                 x, state = self._step(x, guesses[-1], state)
         return torch.cat(guesses, 1)

@@ -102,7 +102,7 @@ def generate(
                 rows = torch.arange(len(x), device=x.device).repeat_interleave(n)
                 cache.select(rows)
                 x = x[rows]
-            logits = model.lm_head(x[:, x.shape[1] - 1 - m :]).float()
+            logits = model.read_out(x[:, x.shape[1] - 1 - m :]).float()
             if logits.isnan().any():
                 raise NotANumber("model: its logits are NaN; its weights may hold NaN")
             stood = choice.take(logits, guesses)

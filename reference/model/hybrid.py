@@ -82,7 +82,7 @@ class HybridLM(nn.Module):
         cu_seqlens: Tensor | None = None,
         left_padding: Tensor | None = None,
     ) -> Tensor:
-        return self.lm_head(self.features(ids, cache=cache, cu_seqlens=cu_seqlens, left_padding=left_padding))
+        return self.read_out(self.features(ids, cache=cache, cu_seqlens=cu_seqlens, left_padding=left_padding))
 
     def features(
         self,
@@ -107,11 +107,21 @@ class HybridLM(nn.Module):
         self._check(ids, None)
         layout = self._layout(ids, None, cu_seqlens, left_padding)
         x = self._features(ids, None, layout)
-        return self.lm_head(x), self.lm_head(self.mtp(x, self.embed_tokens(ids.roll(-1, 1)), layout))
+        return self.read_out(x), self.read_out(self.mtp(x, self.embed(ids.roll(-1, 1)), layout))
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """What the first block reads: [B, T, hidden_size]."""
+        x, factor = self.embed_tokens(ids), self.config.embedding_multiplier
+        return x if factor == 1 else factor * x
+
+    def read_out(self, x: Tensor) -> Tensor:
+        """Logits [B, T, vocab_size] of what lm_head reads, behind the last norm."""
+        logits, divisor = self.lm_head(x), self.config.logits_scaling
+        return logits if divisor == 1 else logits / divisor
 
     def _features(self, ids: Tensor, cache: Cache | None, layout: BatchLayout) -> Tensor:
         """What lm_head reads, [B, T, hidden_size]; the cache is filled."""
-        x = self.embed_tokens(ids)
+        x = self.embed(ids)
         states = [None] * len(self.layers) if cache is None else cache.states
         after = []
         for layer, state in zip(self.layers, states, strict=True):

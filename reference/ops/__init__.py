@@ -36,7 +36,8 @@ functions, transformers 5.23 (qwen3_next, kimi_linear) and mlx-lm (gated_delta.p
     cu_seqlens       -                         cu_seqlens               ignored by the fallback  -
 
 Every public operator raises TypeError or ValueError that names the argument, what came and what was
-expected. Second derivatives are not defined for the chunked forms (their backward is written by hand);
+expected. The chunked forms and causal_conv have a backward that is written by hand. torch.func.grad, vjp, jacrev and
+vmap, in any order, take it; second derivatives and forward mode (jvp) raise an error that says what to use:
 the recurrent forms have them.
 """
 

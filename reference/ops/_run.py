@@ -5,7 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reference.derivatives import is_transformed
 from reference.dtypes import full_precision, inner_dtype
+from reference.kernels import choice
 from reference.ops._chunked import chunked_form
 from reference.ops._recurrent import recurrent_form
 from reference.ops.shapes import (
@@ -51,7 +53,12 @@ def run_operator(
         if g is None:  # nothing fades
             g = torch.zeros(1, dtype=inner_dtype(v), device=v.device).expand(v.shape[:3])
         inputs = (q, k, v, g, beta, options.initial_state, scale, bounds)
-        o, final_state = recurrent_form(*inputs) if chunk_size is None else chunked_form(*inputs, chunk_size)
+        if chunk_size is None:
+            o, final_state = recurrent_form(*inputs)
+        elif v.is_cuda and not is_transformed() and choice.takes_kernel(q, v, beta):
+            o, final_state = choice.host().kernel_form(*inputs, chunk_size)
+        else:
+            o, final_state = chunked_form(*inputs, chunk_size)
     return o, final_state if options.output_final_state else None
 
 

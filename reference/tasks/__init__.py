@@ -1,12 +1,19 @@
-"""Synthetic tasks: each draws token ids from a seed and knows the answers, or the best loss possible."""
+"""Synthetic tasks: each draws token ids from a seed and knows the answers, or the best loss possible.
 
-from reference.tasks._questions import NOT_ASKED, PAD, Questions, accuracy, asked
-from reference.tasks.backcopy import BEGIN, BigramBackcopy, Texts
-from reference.tasks.combined import RecallAndParity, RecallByParity, batch_together
-from reference.tasks.copying import Induction, SelectiveCopying
-from reference.tasks.dialogue import MultiHop, MultiTurn
-from reference.tasks.recall import AssociativeRecall, Needle, Overwriting, Stream
-from reference.tasks.tracking import Parity, Permutations
+Their names are imported when they are asked for: tables of them are read where PyTorch isn't installed.
+"""
+
+import importlib
+
+_HOMES = {
+    "_questions": ("NOT_ASKED", "PAD", "Questions", "accuracy", "asked"),
+    "backcopy": ("BEGIN", "BigramBackcopy", "Texts"),
+    "combined": ("RecallAndParity", "RecallByParity", "batch_together"),
+    "copying": ("Induction", "SelectiveCopying"),
+    "dialogue": ("MultiHop", "MultiTurn"),
+    "recall": ("AssociativeRecall", "Needle", "Overwriting", "Stream"),
+    "tracking": ("Parity", "Permutations"),
+}
 
 __all__ = [
     "BEGIN",
@@ -31,3 +38,10 @@ __all__ = [
     "asked",
     "batch_together",
 ]
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -69,29 +69,60 @@ class RecallByParity:
         self.vocab_size = self.first_bit + 4
 
     def draw(
-        self, batch_size: int, rng: torch.Generator, *, pairs: int, length: int, questions: int = 4, aloud: bool = False
+        self,
+        batch_size: int,
+        rng: torch.Generator,
+        *,
+        pairs: int,
+        length: int,
+        questions: int = 4,
+        aloud: bool = False,
+        between: bool = False,
+        layers: int | None = None,
     ) -> Questions:
         """Texts of 3 pairs + length + questions tokens.
 
         pairs      facts, at most n_keys
         length     bits
-        questions  at most one for each fact
+        questions  at most one for each fact; as many as wanted if they stand between the bits
         aloud      after each bit the model says even or odd, too
+        between    questions stand among the bits, anywhere, and not behind them: each sees a parity of its own
+        layers     None: answers [B, T]. A number: answers [layers, B, T], what each layer's output should say: the last
+                   one the answers, the others even or odd wherever a bit or a question stands
         Raises ValueError.
         """
         check_at_least("pairs", pairs, 1, self.n_keys)
         check_at_least("length", length, 1)
-        check_at_least("questions", questions, 1, pairs)
+        check_at_least("questions", questions, 1, None if between else pairs)
+        if layers is not None:
+            check_at_least("layers", layers, 1)
         keys = some_without_repeats(batch_size, self.n_keys, pairs, rng)
         values = whole_numbers(batch_size, 2 * pairs, self.n_values, rng).unflatten(1, (pairs, 2))
         facts = torch.cat([1 + keys[..., None], self.first_value + values], -1).flatten(1)
         bits = whole_numbers(batch_size, length, 2, rng)
-        odd = bits.cumsum(1) % 2
-        order = some_without_repeats(batch_size, pairs, questions, rng)
-        right = values[torch.arange(batch_size)[:, None], order, odd[:, -1:]]
-        said = self.first_bit + 2 + odd if aloud else torch.full_like(odd, NOT_ASKED)
-        ids = torch.cat([facts, self.first_bit + bits, 1 + keys.gather(1, order)], 1)
-        answers = torch.cat([torch.full_like(facts, NOT_ASKED), said, self.first_value + right], 1)
+        place = torch.arange(length + questions).expand(batch_size, -1)
+        if between:
+            which = whole_numbers(batch_size, questions, pairs, rng)
+            place = some_without_repeats(batch_size, length + questions, length + questions, rng)
+            place = torch.cat([place[:, :length].sort(1).values, place[:, length:]], 1)
+        else:
+            which = some_without_repeats(batch_size, pairs, questions, rng)
+
+        def in_place(of_bits: Tensor, of_questions: Tensor) -> Tensor:
+            return torch.empty_like(place).scatter(1, place, torch.cat([of_bits, of_questions], 1))
+
+        ones = in_place(bits, torch.zeros_like(which))
+        odd = ones.cumsum(1) % 2
+        row = torch.arange(batch_size)[:, None]
+        right = self.first_value + values[row, which, odd.gather(1, place[:, length:])]
+        words = self.first_bit + 2 + odd
+        said = words.gather(1, place[:, :length]) if aloud else torch.full_like(bits, NOT_ASKED)
+        ids = torch.cat([facts, in_place(self.first_bit + bits, 1 + keys.gather(1, which))], 1)
+        silent = torch.full_like(facts, NOT_ASKED)
+        answers = torch.cat([silent, in_place(said, right)], 1)
+        if layers is not None:
+            parity = torch.cat([silent, words], 1)
+            answers = torch.stack([parity] * (layers - 1) + [answers])
         return Questions(ids, answers)
 
     def render(self, ids: Tensor) -> str:

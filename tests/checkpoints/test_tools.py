@@ -11,7 +11,7 @@ from reference.__main__ import main
 from reference.book.manifest import ROOT
 from reference.checkpoints.compare import compare_activations, first_difference
 from reference.checkpoints.families import FAMILIES, GPT_OSS, KIMI_LINEAR, OLMO_HYBRID
-from reference.checkpoints.published import PUBLISHED, published_config
+from reference.checkpoints.published import ALL_PUBLISHED, published_config
 from reference.checkpoints.table import adapter_modules, tensor_rows
 from reference.checkpoints.translate import tensor_plan
 from reference.commands.families import describe
@@ -21,8 +21,8 @@ from tests.checkpoints.tiny import PLAIN, VARIANTS, build, some_ids
 
 
 def test_published_configs_have_the_parameters_that_their_makers_state():
-    assert set(PUBLISHED) == {family.name for family in FAMILIES}
-    for name, published in PUBLISHED.items():
+    assert set(ALL_PUBLISHED) == {family.name for family in FAMILIES}
+    for name, published in ALL_PUBLISHED.items():
         assert describe(name)["parameters"] / 1e9 == pytest.approx(published.billions, rel=0.065), name
     assert describe("minimax")["active_parameters"] / 1e9 == pytest.approx(45.9, rel=0.06)
     assert describe("minimax_m2")["active_parameters"] / 1e9 == pytest.approx(10, rel=0.11)
@@ -31,8 +31,9 @@ def test_published_configs_have_the_parameters_that_their_makers_state():
 def test_the_table(capsys):
     assert main(["families"]) == 0
     text = capsys.readouterr().out
-    assert len(text.splitlines()) == 32 and "(3 KDA, 1 MLA) x 6, 2 KDA, 1 MLA" in text and "7:1" in text
-    assert text in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) == 3 * len(FAMILIES) + 2
+    assert "(3 KDA, 1 MLA) x 6, 2 KDA, 1 MLA" in text and "7:1" in text
+    assert text.split("\n\n")[0] in (ROOT / "README.md").read_text(encoding="utf-8")
     assert main(["families", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["family"]: row["cache_bytes_per_token"] for row in rows}["llama"] == 32 * 2 * 8 * 128 * 2
@@ -94,7 +95,9 @@ def test_models_that_agree_agree_everywhere(name, tmp_path):
     theirs.save_pretrained(tmp_path)
     ours = reference.load_pretrained(tmp_path)
     found = compare_activations(ours, theirs, some_ids(), inside=1)
-    assert len(found) >= theirs.config.num_hidden_layers + 3 + 4
+    # Mamba-2 has no MLP, and transformers' Granite no module that is all of it
+    parts = {"mamba2": 2, "granitemoehybrid": 3}.get(theirs.config.model_type, 4)
+    assert len(found) >= theirs.config.num_hidden_layers + 3 + parts
     assert max(x.size for x in found) < 1e-3
     assert first_difference(ours, theirs, some_ids()) is None
 

@@ -32,7 +32,7 @@ def test_a_short_run_writes_its_record_and_weights(tmp_path, capsys):
     assert main(["experiment", "hybrid", *arguments, "--json"]) == 0
     record = json.loads((tmp_path / "hybrid.json").read_text())
     said = capsys.readouterr().out
-    assert said.count("±") == 3
+    assert said.count("±") == 0 and said.count("| ") > 3  # one seed has no deviation
     metrics = json.loads(said.splitlines()[-1])["metrics"]
     assert metrics == {stack: {"held_out": [runs[0]["held_out"][-1][1]]} for stack, runs in record["runs"].items()}
     for stack, runs in record["runs"].items():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reference.experiments.records import load_record
+from reference.experiments.records import load_record, mean_and_deviation
 from reference.experiments.toys.run import Study, best_rates, metrics
 from reference.experiments.toys.studies import STUDIES
 from reference.files import STORED
@@ -34,3 +34,8 @@ def test_the_headline_separates_on_every_seed():
     assert max(found["softmax"]["parity"]) <= 0.7 and max(found["delta"]["recall"]) <= 0.6
     found = metrics(load_record("overwrite"))
     assert min(found["gated_deltanet"]["accuracy_hardest"]) >= 0.9 and max(found["linear"]["accuracy_hardest"]) <= 0.3
+
+
+def test_the_deviation_over_seeds_is_that_of_a_sample():
+    assert mean_and_deviation([0.8, 0.9, 1.0], ".2f") == "0.90 ± 0.10"
+    assert mean_and_deviation([0.8]) == "0.8"

@@ -15,9 +15,9 @@ from reference.experiments.toys import run as toys_run
 from reference.experiments.toys import training
 from reference.experiments.toys.members import AdamWs, Linears, schedule, side_by_side_members
 from reference.experiments.toys.mixers import TOY_MIXERS, WINDOW, ToyLM, toy_cache_bytes
-from reference.experiments.toys.run import Study, best_rates, run_study, runs_of_study
+from reference.experiments.toys.run import Study, as_table, best_rates, edge_of_rates, run_study, runs_of_study
 from reference.experiments.toys.studies import STUDIES
-from reference.experiments.toys.training import Recipe, Run, Stack, train_toys
+from reference.experiments.toys.training import Recipe, Run, Stack, digits, new_toy, train_toys
 
 TINY_RECIPE = Recipe(3, batch_size=4, lrs=(1e-3, 3e-3), d_model=16, key_dim=4, value_dim=8)
 
@@ -25,10 +25,10 @@ TINY_RECIPE = Recipe(3, batch_size=4, lrs=(1e-3, 3e-3), d_model=16, key_dim=4, v
 @pytest.mark.parametrize("name", STUDIES)
 def test_models_of_a_study_have_equal_parameters(name):
     setting = STUDIES[name]
-    recipe, vocab_size = setting.recipe, setting.task().vocab_size
+    recipe = setting.recipe
     for depth in {len(stack.layers) for stack in setting.models.values()}:
         stacks = [stack for stack in setting.models.values() if len(stack.layers) == depth]
-        models = [ToyLM(vocab_size, x.layers, d_model=recipe.d_model, **recipe.heads(x)) for x in stacks]
+        models = [new_toy(setting.task(), x, recipe) for x in stacks]
         counts = [sum(p.numel() for p in model.parameters()) for model in models]
         assert max(counts) < 1.01 * min(counts), counts
     assert set(setting.quick) <= set(setting.models)
@@ -101,6 +101,33 @@ def test_a_run_is_the_same_alone_and_beside_others():
     assert together[0]["loss"] != together[2]["loss"] and together[1]["loss"] != together[2]["loss"]
 
 
+def test_a_run_that_is_solved_ends_and_keeps_its_weights(monkeypatch):
+    monkeypatch.setattr(training, "LATEST", 3)
+    task, stack, bar = STUDIES["overwrite"].task(), Stack(("linear",)), tqdm(disable=True)
+    recipe = TINY_RECIPE._replace(steps=40, constant=True, tied=True, solved=4.8)
+    runs = [Run(1e-1, 0), Run(1e-6, 1)]
+    quick, slow = train_toys(task, stack, recipe, runs, bar)
+    assert 3 < quick["steps"] < 40 == slow["steps"] and quick["loss"] < slow["loss"]
+    (alone,) = train_toys(task, stack, recipe, runs[:1], bar)
+    assert alone["steps"] == quick["steps"]
+    assert alone["validation"] == pytest.approx(quick["validation"], abs=2e-3)
+    assert "steps" not in train_toys(task, stack, TINY_RECIPE, runs[:1], bar)[0]
+
+
+def test_a_loss_at_every_layer_teaches_every_layer():
+    task, stack = STUDIES["recall"].task(), Stack(("softmax_nope", "linear"))
+    model = new_toy(task, stack, TINY_RECIPE._replace(tied=True))
+    ids, right = (x[None] for x in task.draw(4, torch.Generator().manual_seed(0), pairs=3))
+    answers = torch.stack([right.where(right < 0, 1 + right % 128), right], 1)  # the first layer has its own
+    outputs = [model.read(x) for x in model.after_layers(ids)]
+    first, last = (training.loss_of_members(x, answers[:, n]) for n, x in enumerate(outputs))
+    assert torch.allclose(last, training.loss_of_members(model(ids), answers[:, 1]))
+    optimizer = AdamWs(model, [1e-2], 3, constant=True)
+    step = training.training_step(model, optimizer, "cpu", every_layer=True)
+    optimizer.advance()
+    assert torch.allclose(step(ids, answers), (first + last) / 2) and first != last
+
+
 def test_bytes_of_a_toys_cache():
     heads = {"n_heads": 2, "key_dim": 8, "value_dim": 32}
     tail = 4 * 3 * 2 * (8 + 8 + 32)
@@ -145,6 +172,24 @@ def test_the_best_rate_is_chosen_by_validation_and_not_by_the_tests():
     runs.append({"model": "a", "lr": 0.3, "seed": 0, "validation": 0.1, "accuracy": {"x": 1.0, "y": 1.0}})
     best = {"lr": 0.2, "seed": [0, 1], "validation": [0.6, 0.7], "accuracy": {"x": [0.6, 0.7], "y": [0.5, 0.5]}}
     assert best_rates(runs, ["a", "b"]) == {"a": best}
+
+
+def test_a_rate_at_the_edge_of_those_tried_is_flagged():
+    def run(model, lr, loss):
+        return {"model": model, "lr": lr, "seed": 0, "validation": loss, "accuracy": {"x": 0.5}}
+
+    losses = {"a": (0.2, 0.1, 0.3), "b": (0.3, 0.2, 0.1), "c": (0.1, 0.2, 0.3)}
+    runs = [run(model, lr, x) for model, y in losses.items() for lr, x in zip((0.1, 0.2, 0.3), y, strict=True)]
+    runs.append(run("d", 0.1, 0.5))
+    summary = best_rates(runs, list("abcd"))
+    record = {"config": {"tests": {"x": {}}}, "summary": summary, "runs": runs}
+    assert [edge_of_rates(record, model) for model in "abcd"] == [None, "highest", "lowest", "only"]
+    table = as_table(record)
+    assert [row.split("|")[2].strip() for row in table.splitlines()[2:]] == ["0.2", "0.3 >", "0.1 <", "0.1 !"]
+
+
+def test_losses_that_differ_choose_a_rate_and_not_the_order():
+    assert digits(0.00001234567) == 0.0000123457 and digits(0.00002) < digits(0.00003)
 
 
 def test_the_command_line(tmp_path, capsys, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 import reference
-from reference.bench.mixers import NAMES, mixer_config
+from reference.bench.mixers import ALL_NAMES, mixer_config
 from reference.layers.mixer import Mixer
 from reference.layers.mixers import MIXERS
 from reference.model.config import pattern, preset
@@ -21,7 +21,7 @@ SCRIPT = [30, 1, 1, -2, 1, 3, 4, -5, 1, -1, 2, 2, -4, 6, -5, 1, 1, 1, -3, 40, -5
 def of_kind(kind):
     """A model of three such layers, windows and choices smaller than the text."""
     torch.manual_seed(0)
-    config = mixer_config(next(name for name, word in NAMES.items() if word == kind), width=64)
+    config = mixer_config(next(name for name, word in ALL_NAMES.items() if word == kind), width=64)
     return reference.HybridLM(replace(config, layer_types=(kind,) * 3, sliding_window=7, index_topk=8)).eval()
 
 

@@ -1,5 +1,7 @@
 """Tasks: answers recomputed by plain Python from the rendered text, repeatable, difficulty as said, bad input named."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -27,14 +29,22 @@ DRAWS = {
     "stream": (Stream(), {"pairs": 40, "keys": 5}),
     "needle": (Needle(), {"distractors": 20}),
     "copying": (SelectiveCopying(), {"marked": 5, "noise": 17}),
+    "fed_back": (SelectiveCopying(), {"marked": 5, "noise": 17, "fed_back": True}),
+    "needles": (Needle(), {"distractors": 20, "questions": 9}),
     "induction": (Induction(), {"length": 12}),
+    "inductions": (Induction(), {"length": 12, "questions": 7}),
     "multi_hop": (MultiHop(), {"hops": 3, "chains": 3}),
     "many_hops": (MultiHop(max_hops=3), {"hops": 2, "links": 3, "chains": 5, "questions": 4}),
     "multi_turn": (MultiTurn(), {"turns": 7, "questions": 6}),
     "now": (MultiTurn(), {"turns": 7, "kind": "now"}),
     "then": (MultiTurn(), {"turns": 7, "questions": 3, "kind": "then"}),
+    "numbered": (MultiTurn(), {"turns": 7, "questions": 6, "numbered": True}),
     "by_parity": (RecallByParity(), {"pairs": 6, "length": 9, "aloud": True}),
     "by_parity_at_the_end": (RecallByParity(), {"pairs": 6, "length": 9}),
+    "by_parity_between": (
+        RecallByParity(),
+        {"pairs": 6, "length": 9, "questions": 14, "aloud": True, "between": True},
+    ),
     "parity": (Parity(), {"length": 30}),
     "permutations": (Permutations(3), {"length": 15}),
     "swaps": (Permutations(5, swaps=True), {"length": 15}),
@@ -61,8 +71,16 @@ def copying(words):
     return [word for word in words if word.startswith("t")]
 
 
+def fed_back(words):
+    slot = words.index("?")
+    said = copying(words[:slot])
+    assert words[slot + 1 :] == said[:-1]
+    return said
+
+
 def induction(words):
-    return [words[words.index(words[-1]) + 1]]
+    first = next(n for n, word in enumerate(words) if word in words[:n])
+    return [words[words.index(word) + 1] for word in words[first:]]
 
 
 def multi_hop(words):
@@ -119,6 +137,8 @@ def permutations(words):
 READERS = dict.fromkeys(("recall", "overwriting", "stream", "needle"), key_value)
 READERS |= {"copying": copying, "induction": induction, "multi_hop": multi_hop, "multi_turn": multi_turn}
 READERS |= {"many_hops": multi_hop, "now": multi_turn, "then": multi_turn, "by_parity": by_parity}
+READERS |= {"fed_back": fed_back, "needles": key_value, "inductions": induction}
+READERS |= {"numbered": multi_turn, "by_parity_between": by_parity}
 READERS |= {"by_parity_at_the_end": lambda words: by_parity(words, aloud=False)}
 READERS |= {"parity": parity, "permutations": permutations, "swaps": permutations}
 
@@ -158,6 +178,37 @@ def test_two_tasks_are_half_and_half():
     assert alone.ids.min() > task.shift and alone.ids.shape == (3, 5)
     with pytest.raises(ValueError, match="pairs, length: expected at least one"):
         task.draw(3, torch.Generator())
+
+
+def test_layers_below_the_last_are_asked_for_the_parity():
+    task, rng = RecallByParity(), torch.Generator().manual_seed(0)
+    difficulty = {"pairs": 3, "length": 6, "questions": 5, "between": True}
+    plain = task.draw(4, torch.Generator().manual_seed(0), **difficulty)
+    ids, answers = task.draw(4, rng, layers=3, **difficulty)
+    assert answers.shape == (3, *ids.shape) and torch.equal(ids, plain.ids) and torch.equal(answers[2], plain.answers)
+    assert torch.equal(answers[0], answers[1]) and (answers[0, :, :9] == NOT_ASKED).all()
+    for row, words in zip(answers[0, :, 9:], (task.render(x[9:]).split() for x in ids), strict=True):
+        ones = [words[: n + 1].count("1") % 2 for n in range(len(words))]
+        assert task.render(row).split() == [("even", "odd")[x] for x in ones]
+
+
+def test_the_sign_of_a_permutation_doubles_the_chance():
+    task = Permutations(3)
+    assert task.chance() == pytest.approx(1 / 6) and task.chance(sign=True) == pytest.approx(1 / 3)
+    signs = [sum(p[a] > p[b] for a in range(3) for b in range(a + 1, 3)) % 2 for p in task.elements]
+    assert sum(signs) == 3  # half of them
+
+
+@pytest.mark.parametrize("turns", [1, 4, 16])
+def test_chance_of_a_conversation_is_that_of_a_random_write(turns):
+    task, rng, right, total = MultiTurn(n_values=8), torch.Generator().manual_seed(0), 0.0, 0
+    for ids, answers in zip(*task.draw(400, rng, turns=turns, kind="then"), strict=True):
+        words = task.render(ids).split()
+        said = task.render(answers[answers != NOT_ASKED]).split()
+        for name, value in zip(words[-7::2], said, strict=True):
+            written = [b for a, b in pairwise(words[:-7]) if a == name]
+            right, total = right + written.count(value) / len(written), total + 1
+    assert task.chance(turns=turns) == pytest.approx(right / total, abs=0.02)
 
 
 def test_accuracy_counts_questions_alone():

@@ -29,7 +29,7 @@ from reference.experiments.command_line import (
     wants_stored,
     where_kept,
 )
-from reference.experiments.records import load_record, write_record
+from reference.experiments.records import load_record, mean_and_deviation, write_record
 from reference.files import STORED, write_bytes
 from reference.layers.gated_deltanet import GatedDeltaNet
 from reference.model.config import HybridConfig, pattern, preset
@@ -41,7 +41,7 @@ from reference.training.tokenizer import ByteTokenizer
 from reference.training.trainer import build_optimizer, learning_rate, train_step
 
 STACKS = {"linear": pattern(1, 0, 4), "hybrid": pattern(3, 1, 4), "softmax": pattern(0, 1, 4)}
-LENGTH, BATCH, PEAK, WARM_UP = 256, 4, 3e-3, 50
+LENGTH, BATCH, PEAK, HYBRID_WARM_UP = 256, 4, 3e-3, 50
 EXAM_BATCHES, LOOK_EVERY, BIN = 8, 100, 20
 
 
@@ -112,7 +112,7 @@ def train_stack(stack: str, seed: int, steps: int, bar: tqdm | None = None) -> t
         if step == steps:
             break
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, peak=PEAK, warm_up=WARM_UP, steps=steps)
+            group["lr"] = learning_rate(step, peak=PEAK, warm_up=HYBRID_WARM_UP, steps=steps)
         losses.append(train_step(model, optimizer, data, step, world=World())[0])
         if bar is not None:
             bar.update()
@@ -135,11 +135,11 @@ def final_losses(record: dict, stack: str) -> list[float]:
 
 
 def table_of_losses(record: dict) -> str:
-    """Final held-out nats per byte, mean and standard deviation over seeds, as Markdown."""
+    """Final held-out nats per byte, mean and sample standard deviation over seeds, as Markdown."""
     lines = ["| stack | parameters | held-out nats per byte |", "|---|---|---|"]
     for stack in record["runs"]:
-        x = torch.tensor(final_losses(record, stack), dtype=torch.float64)
-        lines.append(f"| {stack} | {record['parameters'][stack]:,} | {x.mean():.3f} ± {x.std(correction=0):.3f} |")
+        losses = mean_and_deviation(final_losses(record, stack), ".3f")
+        lines.append(f"| {stack} | {record['parameters'][stack]:,} | {losses} |")
     return "\n".join(lines)
 
 

@@ -37,7 +37,7 @@ from reference.experiments.command_line import (
 )
 from reference.experiments.models.looking import look_inside
 from reference.experiments.models.sink_variants import TASKS, VARIANTS, Setting, build
-from reference.experiments.records import load_record, write_record
+from reference.experiments.records import load_record, mean_and_deviation, write_record
 from reference.files import STORED, write_bytes
 from reference.model.hybrid import HybridLM
 from reference.options import at_least, positive
@@ -172,10 +172,7 @@ def table(record: dict) -> str:
     names = [name for name in next(iter(record["metrics"].values())) if not name.startswith("head_")]
     lines = [f"| {record['task']} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for variant, columns in record["metrics"].items():
-        cells = []
-        for name in names:
-            x = torch.tensor(columns[name], dtype=torch.float64)
-            cells.append(f"{x.mean():.3g} ± {x.std(correction=0):.2g}")
+        cells = [mean_and_deviation(columns[name]) for name in names]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

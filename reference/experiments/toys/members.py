@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+WARM_UP = 100  # steps before a constant learning rate
+
 
 class Linears(nn.Module):
     """M linear layers: x [M, ..., d_in] -> [M, ..., d_out]. Made with M = 1, with nn.Linear's initial weights."""
@@ -44,9 +46,9 @@ class RMSNorms(nn.Module):
 class Embeddings(nn.Module):
     """M tables: ids [M, B, T] -> [M, B, T, dim]."""
 
-    def __init__(self, vocab_size: int, dim: int):
+    def __init__(self, vocab_size: int, dim: int, *, std: float = 0.02):
         super().__init__()
-        self.weight = nn.Parameter(0.02 * torch.randn(1, vocab_size, dim))
+        self.weight = nn.Parameter(std * torch.randn(1, vocab_size, dim))
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids of each member in its own table."""
@@ -68,12 +70,13 @@ def side_by_side_members(models: list[nn.Module]) -> nn.Module:
 class AdamWs:
     """AdamW with one learning rate per member, gradients of each member clipped at length 1.
 
-    Betas (0.9, 0.98), weight decay 0.01, as torch.optim.AdamW; a tenth of `steps` warm-up, then a cosine to 0.
+    Betas (0.9, 0.98), weight decay 0.01, as torch.optim.AdamW; a tenth of `steps` warm-up, then a cosine to 0, or, if
+    constant, WARM_UP steps and no fall. A member whose rate in `lrs` is set to 0 keeps its weights.
     The parameters become views of one row per member, [M, P], so that a step is a dozen operations. A member whose
     gradient is not finite keeps its weights for that step.
     """
 
-    def __init__(self, model: nn.Module, lrs: list[float], steps: int):
+    def __init__(self, model: nn.Module, lrs: list[float], steps: int, *, constant: bool = False):
         self.parameters = list(model.parameters())
         sizes = [p[0].numel() for p in self.parameters]
         self.rows = torch.cat([p.detach().flatten(1) for p in self.parameters], 1)  # [M, P]
@@ -82,10 +85,11 @@ class AdamWs:
         self.lrs = self.rows.new_tensor(lrs)[:, None]
         self.mean, self.square = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
         self.steps, self.taken, self.numbers = steps, 0, self.rows.new_zeros(3)
+        self.constant = constant
 
     def advance(self) -> None:
         """Set what depends on the number of the step: the share of the learning rate, and Adam's two corrections."""
-        share = schedule(self.taken, self.steps)
+        share = min((self.taken + 1) / WARM_UP, 1) if self.constant else schedule(self.taken, self.steps)
         self.taken += 1
         self.numbers.copy_(torch.tensor([share, 1 - 0.9**self.taken, 1 - 0.98**self.taken]))
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reference.experiments.toys.least_squares import least_squares_attention
 from reference.experiments.toys.members import Embeddings, Linears, RMSNorms
 from reference.layers.gates import initial_A_log, initial_dt_bias, log_decay
 from reference.layers.lightning import decay_slopes
@@ -27,6 +28,7 @@ from reference.ops import (
 )
 
 WINDOW = 8
+TIED_STD = 0.1  # of an embedding that is the head as well, at first
 
 
 class SoftmaxToy(NamedTuple):
@@ -66,12 +68,14 @@ class LinearToy(NamedTuple):
     erases    the operator takes beta; one that only adds gets beta v for v
     decay     None; "fixed": slopes by head; "head", "channel": from the data, one number per head or key channel
     beta_max  beta lies in (0, beta_max)
+    solves    it keeps the sum of k k^T as well, [Dk, Dk]
     """
 
     operator: Callable[..., tuple[Tensor, Tensor | None]]
     erases: bool
     decay: Literal["fixed", "head", "channel"] | None = None
     beta_max: int = 1
+    solves: bool = False
 
     output_gate = False
 
@@ -107,7 +111,7 @@ class LinearToy(NamedTuple):
 
     def cached_numbers(self, tokens: int, key_dim: int, value_dim: int) -> int:
         """Of one head: its state, after however many tokens."""
-        return key_dim * value_dim
+        return key_dim * (value_dim + key_dim * self.solves)
 
 
 # S is a head's state; the rules in the operators' docstrings have their equations.
@@ -126,6 +130,8 @@ TOY_MIXERS: dict[str, SoftmaxToy | LinearToy] = {
     "gated_deltanet": LinearToy(chunk_gated_delta_rule, erases=True, decay="head"),
     "gated_deltanet_neg": LinearToy(chunk_gated_delta_rule, erases=True, decay="head", beta_max=2),
     "kda": LinearToy(chunk_kda, erases=True, decay="channel"),
+    # the best S for all pairs so far
+    "least_squares": LinearToy(least_squares_attention, erases=True, solves=True),
 }
 
 
@@ -190,7 +196,8 @@ class ToyLM(nn.Module):
     """ids [M, B, T] -> logits [M, B, T, vocab_size]; layers: the name of each layer's mixer. Made with M = 1.
 
     The width of the MLPs is chosen so that every stack has as many parameters as the all-softmax one of the same
-    depth with 16 key channels per head, within 1%: what a mixer or a wider key adds, the MLPs give up.
+    depth with 16 key channels per head, within 1%: what a mixer or a wider key adds, the MLPs give up. tied: the
+    embedding, larger at first, is the head as well.
     """
 
     def __init__(
@@ -202,6 +209,7 @@ class ToyLM(nn.Module):
         n_heads: int = 2,
         key_dim: int = 16,
         value_dim: int = 32,
+        tied: bool = False,
     ):
         super().__init__()
         heads = {"n_heads": n_heads, "key_dim": key_dim, "value_dim": value_dim}
@@ -209,16 +217,28 @@ class ToyLM(nn.Module):
         plain = ToyMixer("softmax", d_model, layer=0, n_layers=1, **heads | {"key_dim": 16})
         extra = sum(_count(mixer) - _count(plain) for mixer in mixers) / len(layers)
         d_mlp = round(2 * d_model - extra / (2 * d_model + 1))
-        self.embed = Embeddings(vocab_size, d_model)
+        self.embed = Embeddings(vocab_size, d_model, std=TIED_STD) if tied else Embeddings(vocab_size, d_model)
         self.blocks = nn.ModuleList(ToyBlock(mixer, d_model, d_mlp) for mixer in mixers)
-        self.norm, self.head = RMSNorms(d_model), Linears(d_model, vocab_size)
+        self.norm, self.head = RMSNorms(d_model), None if tied else Linears(d_model, vocab_size)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits after each token."""
-        x = self.embed(ids)
+        return self.read(self.after_layers(ids)[-1])
+
+    def after_layers(self, ids: Tensor) -> list[Tensor]:
+        """What each layer hands on, x [M, B, T, d_model]."""
+        x, found = self.embed(ids), []
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))
+            found.append(x)
+        return found
+
+    def read(self, x: Tensor) -> Tensor:
+        """Logits of the head for what any layer hands on."""
+        x = self.norm(x)
+        if self.head is not None:
+            return self.head(x)
+        return torch.bmm(x.flatten(1, -2), self.embed.weight.mT).unflatten(1, x.shape[1:-1])
 
 
 def _count(module: nn.Module) -> int:

@@ -15,11 +15,13 @@ from reference.experiments.command_line import (
     where_kept,
 )
 from reference.experiments.records import Runs
-from reference.experiments.toys.mixers import ToyLM, toy_cache_bytes
+from reference.experiments.toys.mixers import toy_cache_bytes
 from reference.experiments.toys.studies import STUDIES
-from reference.experiments.toys.training import Device, Recipe, Run, Stack, Task, train_toys
+from reference.experiments.toys.training import Device, Recipe, Run, Stack, Task, new_toy, train_toys
 from reference.files import STORED
 from reference.options import add_device
+
+LATER_OPTIONS = ("tied", "constant", "every_layer", "solved")  # of a recipe: a config names them if they are used
 
 
 class Study(NamedTuple):
@@ -39,8 +41,7 @@ class Study(NamedTuple):
             tests[test] = difficulty | {"tokens": tokens}
         models = {}
         for model, stack in self.models.items():
-            heads = self.recipe.heads(stack)
-            toy = ToyLM(self.task.vocab_size, stack.layers, d_model=self.recipe.d_model, **heads)
+            heads, toy = self.recipe.heads(stack), new_toy(self.task, stack, self.recipe)
             models[model] = {
                 "layers": list(stack.layers),
                 "key_dim": heads["key_dim"],
@@ -50,6 +51,9 @@ class Study(NamedTuple):
                 },
             }
         recipe = self.recipe._asdict() | {"lrs": list(self.recipe.lrs)}
+        for option, default in Recipe._field_defaults.items():
+            if option in LATER_OPTIONS and recipe[option] == default:
+                del recipe[option]  # records from before it was there hold the same config
         return {"recipe": recipe, "tests": tests, "models": models}
 
     def wanted(self, seeds: int) -> list[tuple[str, float, int]]:
@@ -106,6 +110,15 @@ def best_rates(runs: list[dict], models: list[str]) -> dict[str, dict]:
     return found
 
 
+def edge_of_rates(record: dict, model: str) -> str | None:
+    """Where a model's best rate stands among those it was trained at: "lowest", "highest" or "only", so that another
+    might be better still; None between others."""
+    tried = {run["lr"] for run in record["runs"] if run["model"] == model}
+    if len(tried) == 1:
+        return "only"
+    return {min(tried): "lowest", max(tried): "highest"}.get(record["summary"][model]["lr"])
+
+
 def metrics(record: dict) -> dict[str, dict]:
     """By model, lists over seeds; for the two headline studies under the names of their questions."""
     found = {}
@@ -123,7 +136,8 @@ def metrics(record: dict) -> dict[str, dict]:
 
 
 def as_table(record: dict) -> str:
-    """Markdown: mean over seeds, and lowest to highest, at each model's best learning rate."""
+    """Markdown: mean over seeds, and lowest to highest, at each model's best learning rate. <, > and ! mark a rate that
+    was the lowest, the highest, or the only one of those tried."""
     tests = record["config"]["tests"]
     lines = [f"| model | lr | {' | '.join(tests)} |", "|---|---|" + "---|" * len(tests)]
     for model, entry in record["summary"].items():
@@ -132,7 +146,8 @@ def as_table(record: dict) -> str:
             x = entry["accuracy"][test]
             spread = f" ({min(x):.2f} to {max(x):.2f})" if len(x) > 1 else ""
             cells.append(f"{sum(x) / len(x):.2f}{spread}")
-        lines.append(f"| {model} | {entry['lr']:g} | {' | '.join(cells)} |")
+        mark = {None: "", "lowest": " <", "highest": " >", "only": " !"}[edge_of_rates(record, model)]
+        lines.append(f"| {model} | {entry['lr']:g}{mark} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from reference.tasks import NOT_ASKED, PAD, Questions, asked
 
 Difficulty = dict[str, int | bool]
 Device = Literal["cpu", "cuda"]
+LATEST = 50  # steps whose mean loss says whether a run is solved
 
 
 class Stack(NamedTuple):
@@ -34,6 +35,11 @@ class Recipe(NamedTuple):
     n_heads     of each mixer
     key_dim     channels of one head's q and k; a stack may have its own
     value_dim   channels of one head's v
+    tied        the embedding is the head as well
+    constant    the learning rate stays where it is after a warm-up of members.WARM_UP steps, instead of falling
+    every_layer a loss at the output of every layer, which the final norm and the head read: the task says what a layer
+                can know (draw's `layers`); the mean of all is trained, the last one is the loss of validation
+    solved      a run ends early once its loss, mean of LATEST steps, is below; None: none does
     """
 
     steps: int
@@ -43,6 +49,10 @@ class Recipe(NamedTuple):
     n_heads: int = 2
     key_dim: int = 16
     value_dim: int = 32
+    tied: bool = False
+    constant: bool = False
+    every_layer: bool = False
+    solved: float | None = None
 
     def heads(self, stack: Stack) -> dict[str, int]:
         """n_heads, key_dim and value_dim of one model, as arguments of ToyLM."""
@@ -79,6 +89,7 @@ def train_toys(
     loss        of training, mean of the last 20 steps
     validation  loss on fresh texts of the trained difficulties
     accuracy    {test: share of right answers}
+    steps       that it took, if the recipe lets a run end early
     seconds     its share of the time
 
     The order of difficulties is the same for all runs, so that texts of several seeds have one length. A run's result
@@ -88,33 +99,60 @@ def train_toys(
     models = []
     for run in runs:
         torch.manual_seed(run.seed)
-        models.append(ToyLM(task.vocab_size, stack.layers, d_model=recipe.d_model, **recipe.heads(stack)))
+        models.append(new_toy(task, stack, recipe))
     model = side_by_side_members(models).to(device)
-    optimizer = AdamWs(model, [run.lr for run in runs], recipe.steps)
-    step = training_step(model, optimizer, device)
+    optimizer = AdamWs(model, [run.lr for run in runs], recipe.steps, constant=recipe.constant)
+    step = training_step(model, optimizer, device, every_layer=recipe.every_layer)
     texts = [torch.Generator().manual_seed(1000 + seed) for seed in seeds]
     order = torch.Generator().manual_seed(999)
     member = torch.tensor([seeds.index(run.seed) for run in runs])
-    losses = []
+    by_layer = {"layers": len(stack.layers)} if recipe.every_layer else {}
+    losses, taken = [], [recipe.steps] * len(runs)
     for n in range(recipe.steps):
-        difficulty = task.difficulty(order, n / recipe.steps)
+        difficulty = task.difficulty(order, n / recipe.steps) | by_layer
         drawn = [task.draw(recipe.batch_size, rng, **difficulty) for rng in texts]
         optimizer.advance()
         losses.append(step(*(torch.stack(x)[member] for x in zip(*drawn, strict=True))))
         bar.update(len(runs))
+        if recipe.solved is None or n + 1 < LATEST:
+            continue
+        for m in (torch.stack(losses[-LATEST:]).mean(0) < recipe.solved).nonzero()[:, 0].tolist():
+            taken[m], optimizer.lrs[m] = min(taken[m], n + 1), 0.0
+        if max(taken) <= n + 1:
+            bar.update((recipe.steps - n - 1) * len(runs))
+            break
     found = evaluate_toys(model, task, device)
-    trained = torch.stack(losses[-20:]).mean(0).tolist()
     seconds = round((time.perf_counter() - began) / len(runs), 1)
-    return [
-        run._asdict() | {"loss": round(trained[n], 4)} | found[n] | {"seconds": seconds} for n, run in enumerate(runs)
-    ]
+    results = []
+    for n, run in enumerate(runs):
+        trained = torch.stack(losses[max(taken[n] - 20, 0) : taken[n]])[:, n].mean().item()
+        steps = {} if recipe.solved is None else {"steps": taken[n]}
+        results.append(run._asdict() | {"loss": digits(trained)} | found[n] | steps | {"seconds": seconds})
+    return results
 
 
-def training_step(model: ToyLM, optimizer: AdamWs, device: Device) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of ids and answers [M, B, T] that trains once and returns the losses [M]."""
+def digits(loss: float) -> float:
+    """Six significant ones: with four decimals, two rates that both learn a task are equal, and the lower is chosen."""
+    return float(f"{loss:.6g}")
+
+
+def new_toy(task: Task, stack: Stack, recipe: Recipe) -> ToyLM:
+    """One model of a study, with fresh weights, as a group of one."""
+    return ToyLM(task.vocab_size, stack.layers, d_model=recipe.d_model, tied=recipe.tied, **recipe.heads(stack))
+
+
+def training_step(
+    model: ToyLM, optimizer: AdamWs, device: Device, *, every_layer: bool = False
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of ids [M, B, T] and answers, alike or, for every layer, [M, layers, B, T], that trains once and
+    returns the losses [M]."""
 
     def losses_and_gradients(ids: Tensor, answers: Tensor) -> Tensor:
-        loss = loss_of_members(model(ids), answers)
+        if every_layer:
+            of_layers = zip(model.after_layers(ids), answers.unbind(1), strict=True)
+            loss = torch.stack([loss_of_members(model.read(x), right) for x, right in of_layers]).mean(0)
+        else:
+            loss = loss_of_members(model(ids), answers)
         loss.sum().backward()
         return loss.detach()
 
@@ -169,6 +207,6 @@ def evaluate_toys(model: ToyLM, task: Task, device: Device, texts: int = 256, at
             right.append((said == piece.answers)[:, asked(piece)])
         accuracy[name] = torch.cat(right, 1).float().mean(1).tolist()
     return [
-        {"validation": round(validation[n], 4), "accuracy": {name: round(x[n], 4) for name, x in accuracy.items()}}
+        {"validation": digits(validation[n]), "accuracy": {name: round(x[n], 4) for name, x in accuracy.items()}}
         for n in range(M)
     ]
