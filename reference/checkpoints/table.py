@@ -16,7 +16,7 @@ from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
 LAYER = re.compile(r"\blayers\.(\d+)\.")
-ROUTERS = ("gate", "router", "shared_expert_gate")
+ROUTERS = {"gate", "router", "shared_expert_gate"}
 HEAD = """# Tensors of the checkpoints
 
 Which tensor of a published checkpoint is which parameter of ours, with the published model's shapes.
@@ -90,7 +90,7 @@ def adapter_modules(family: Family) -> dict[str, list[str]]:
         module = re.fullmatch(r".*layers\.N\.(.+)\.weight", row.theirs)
         if module is None or len(row.shape) != 2 or "norm" in row.ours:
             continue
-        if "experts.E" not in row.theirs and module[1].rpartition(".")[2] not in ROUTERS:
+        if "experts.E" not in row.theirs and not ROUTERS & set(module[1].split(".")):
             found.setdefault(row.layers, []).append(module[1])
     return found
 

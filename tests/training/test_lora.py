@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 import reference
-from reference.bench.mixers import NAMES, mixer_config
+from reference.bench.mixers import ALL_NAMES, mixer_config
 from reference.layers.mixers import MIXERS
 from reference.model.config import preset
 from reference.training.lora import LowRank, add_adapters, merge_adapters
@@ -44,7 +44,7 @@ def test_the_example():
 @pytest.mark.parametrize("kind", MIXERS)
 def test_every_projection_of_every_kind_of_layer_can_learn(kind):
     torch.manual_seed(0)
-    config = mixer_config(next(name for name, word in NAMES.items() if word == kind), width=64)
+    config = mixer_config(next(name for name, word in ALL_NAMES.items() if word == kind), width=64)
     model = reference.HybridLM(replace(config, index_topk=16)).eval()
     inside = model.layers[0].mixer.named_modules()
     targets = sorted({n.rpartition(".")[2] for n, module in inside if isinstance(module, torch.nn.Linear)})
