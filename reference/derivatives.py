@@ -11,8 +11,8 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
 TWICE = (
-    "second derivatives are not implemented here, only in the recurrent forms (recurrent_*): trying to differentiate "
-    "twice a function that was marked with @once_differentiable"
+    "second derivatives are not implemented here, only in the recurrent forms (recurrent_*) and in PyTorch's own "
+    "functions, such as conv1d: trying to differentiate twice a function that was marked with @once_differentiable"
 )
 NO_JVP = "forward-mode derivatives (torch.func.jvp, jacfwd, hessian, forward_ad) are not implemented"
 

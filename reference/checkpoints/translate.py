@@ -6,6 +6,7 @@ from typing import get_type_hints
 
 from torch import Tensor, nn
 
+from reference.arguments import cut_short
 from reference.checkpoints.family import TRUNK, Family
 from reference.checkpoints.given import Given
 from reference.checkpoints.pieces import BlockTensors, Pieces, ShapeInFile, TensorPlan
@@ -24,14 +25,17 @@ def config_from_json(family: Family, given: Given) -> HybridConfig:
         given.expect(name, *values)
     n = given.take("num_hidden_layers")
     given.check("num_hidden_layers", n, int, 1)
-    kinds = given.take("layer_types", None, list) if family.says_layers else None
+    kinds = given.take("layer_types", None, list | None)
     ours = dict(family.always)
     for name, entry in family.fields.items():
         value = given.take(entry.theirs, entry.default(ours) if callable(entry.default) else entry.default)
         ours[name] = entry.default(ours) if value is None and callable(entry.default) else value
         positive = FIELD_TYPES[name] is int and (name in TRUNK or name.endswith(("_heads", "_group")))
         given.check(entry.theirs, ours[name], FIELD_TYPES[name], int(positive))
-    kinds = family.default_layers(n, given) if kinds is None else kinds
+    if kinds is None or not family.says_layers:
+        said, kinds = kinds, family.default_layers(n, given)
+        if said is not None and said != kinds:
+            given.fail("layer_types", f"this family has {cut_short(kinds)}, got {cut_short(said)}")
     if len(kinds) != n:
         given.fail("layer_types", f"expected one for each of num_hidden_layers = {n} layers, got {len(kinds)}")
     for kind in kinds:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
+from reference.arguments import NotANumber
 from reference.checkpoints.chat import HubTokenizer
 from reference.checkpoints.hub import find_folder
 from reference.checkpoints.trained import is_trained_here, load_model
 from reference.model.drafts import DecodingStats
 from reference.model.generation import StopStrings, check_sampling, generate
 from reference.model.hybrid import HybridLM
-from reference.options import add_threads, at_least, seed_below, token_count
+from reference.options import add_threads, at_least, model_place, seed_below, token_count
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer
 
 UNKNOWN = "\ufffd"  # what broken UTF-8 is decoded as
@@ -79,6 +80,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference generate", description=__doc__)
     parser.add_argument(
         "--model",
+        type=model_place,
         required=True,
         help="a folder that train wrote to (its --out) or in Hugging Face's layout, or owner/name on the Hub",
     )
@@ -132,6 +134,10 @@ def main(argv: list[str]) -> int:
         if chosen.samples > 1:
             _print_samples(tokenizer, out, ids.shape[1], chosen)
         terminal.finish()
+    except NotANumber as error:
+        about = "its weights may be damaged, or too large for this dtype"
+        print(f"generate: model: {chosen.model} computes NaN or infinity; {about} ({error})", file=sys.stderr)
+        return 1
     except (ValueError, OSError) as error:
         print(f"generate: {error}", file=sys.stderr)
         return 1

@@ -34,9 +34,7 @@ class BatchLayout(NamedTuple):
 
     def padding_among(self, keys: Tensor, seen: int) -> Tensor | None:
         """Places of padding among the last keys [B, S, ...] of `seen` places: evicted padding doesn't count."""
-        if self.left_padding is None:
-            return None
-        return (self.left_padding - (seen - keys.shape[1])).clamp(min=0)
+        return None if self.left_padding is None else (self.left_padding - (seen - keys.shape[1])).clamp(min=0)
 
     def without_padding(self, x: Tensor) -> Tensor:
         """x with zeros for padding: a linear layer without biases writes nothing for a zero."""

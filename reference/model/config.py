@@ -1,8 +1,9 @@
 """What a hybrid model is made of: one frozen, checked record. layer_types is the architecture."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from typing import get_type_hints
 
-from reference.arguments import check_positive_int
+from reference.arguments import check_positive_int, check_types, cut_short
 from reference.layers.mixers import MIXERS, mixer
 from reference.layers.rope import RopeScaling
 
@@ -109,6 +110,7 @@ class HybridConfig:
     initializer_range: float = 0.02
 
     def __post_init__(self):
+        check_types(self, get_type_hints(HybridConfig))
         object.__setattr__(self, "layer_types", tuple(self.layer_types))
         if not self.layer_types:
             raise ValueError("layer_types: expected at least one layer")
@@ -127,6 +129,9 @@ class HybridConfig:
             )
         if isinstance(self.rope_scaling, dict):
             object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
+        if not isinstance(self.rope_scaling, RopeScaling | None):
+            what = cut_short(self.rope_scaling)
+            raise ValueError(f"rope_scaling: expected a RopeScaling, its fields or None, got {what}")
         if self.mlp_layer_types is not None:
             self._check_mlp_layer_types()
         if self.num_experts:

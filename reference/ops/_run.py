@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reference.arguments import cut_short
 from reference.derivatives import is_transformed
 from reference.dtypes import full_precision, inner_dtype
 from reference.kernels import choice
@@ -73,6 +74,9 @@ def _check(q, k, v, g, beta, options: Options, g_axes: str, has: tuple[str, ...]
     check_state(initial_state, sizes, len(bounds) - 1 if cu_seqlens is not None else sizes["B"])
     check_same("device", q=q, k=k, v=v, g=g, beta=beta, initial_state=initial_state)
     scale = check_scale(options.scale, sizes["Dk"])
+    for name in ("output_final_state", "use_qk_l2norm_in_kernel"):
+        if not isinstance(getattr(options, name), bool):
+            raise TypeError(f"{name}: expected True or False, got {cut_short(getattr(options, name))}")
     check_values(g, q=q, k=k, v=v, beta=beta, initial_state=initial_state)
     return bounds, scale
 

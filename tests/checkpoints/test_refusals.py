@@ -252,3 +252,9 @@ def test_the_command_line_says_it_in_a_sentence(config, tmp_path, capsys):
     assert main(["generate", "--model", str(tmp_path), "--prompt", "a"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("generate: ") and str(tmp_path) in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("place", ["~nobody-of-this-name/x", "no/such/place", ""])
+def test_what_is_no_place_is_named(place):
+    with pytest.raises(ValueError, match=r"is no folder of anybody|is neither a folder|has no config\.json"):
+        reference.load_pretrained(place)

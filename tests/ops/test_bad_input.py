@@ -275,3 +275,11 @@ def test_large_numbers_whose_sum_overflows_are_taken():
     inputs = {key: x.half() for key, x in random_inputs("linear_attention", T=200, Dv=64).items()}
     inputs["v"][:] = 6e4
     chunk("linear_attention")(**inputs, scale=1e-6)
+
+
+@pytest.mark.parametrize("option", ["output_final_state", "use_qk_l2norm_in_kernel"])
+@pytest.mark.parametrize("value", ["no", None, 1, torch.tensor(True)])
+def test_switches_are_true_or_false(option, value):
+    for name in NAMES:
+        with pytest.raises(TypeError, match=f"{option}: expected True or False, got"):
+            call(name, chunk, None, **{option: value})
