@@ -7,6 +7,7 @@ from reference.tasks.copying import Induction, SelectiveCopying
 from reference.tasks.dialogue import MultiHop, MultiTurn
 from reference.tasks.recall import AssociativeRecall, Needle, Overwriting, Stream
 from reference.tasks.tracking import Parity, Permutations
+from reference.tasks.walk import WordsAndKeys
 
 __all__ = [
     "BEGIN",
@@ -27,6 +28,7 @@ __all__ = [
     "SelectiveCopying",
     "Stream",
     "Texts",
+    "WordsAndKeys",
     "accuracy",
     "asked",
     "batch_together",
