@@ -34,7 +34,7 @@ def undo_step(answer: Callable) -> str:
 
 
 @exercise("15.2", "The bill of going back")
-def bill_of_guesses(answer: Callable) -> str:
+def bytes_of_rollback(answer: Callable) -> str:
     for heads, Dk, Dv, tokens in ((32, 128, 128, 5), (2, 16, 8, 3)):
         states, replay = tokens * heads * Dk * Dv * 4, tokens * heads * (Dk + Dv + 1) * 4
         got = answer(heads, Dk, Dv, tokens)
