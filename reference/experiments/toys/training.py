@@ -36,7 +36,7 @@ class Recipe(NamedTuple):
     key_dim     channels of one head's q and k; a stack may have its own
     value_dim   channels of one head's v
     tied        the embedding is the head as well
-    constant    the learning rate stays where it is after a warm-up of members.WARM_UP steps, instead of falling
+    constant    the learning rate stays where it is after a warm-up of members.RISE steps, instead of falling
     every_layer a loss at the output of every layer, which the final norm and the head read: the task says what a layer
                 can know (draw's `layers`); the mean of all is trained, the last one is the loss of validation
     solved      once a run's loss, mean of LATEST steps, is below, its rate falls to 0 in FALL steps, and it ends; the
