@@ -89,7 +89,8 @@ CATALOGUE = {
     "ratios": _study("more pairs than four key channels have room for, by share of softmax layers", "12 min"),
     "multi_hop": _study("follow one, two and three links, by share of softmax layers", "3 h"),
     "multi_turn": _study("facts set, changed and asked over many turns, by share of softmax layers", "6 h"),
-    "recall_by_parity": _study("which of two values to recall depends on the parity of the bits between", "10 min"),
+    "history": _study("what was true in an earlier turn: facts with their turn's number", "4 to 12 min"),
+    "recall_by_parity": _study("which of two values to recall depends on the parity of the bits so far", "8 to 24 min"),
 }
 
 TIMES = """Times are of all runs, three seeds, on 2 cores; beside other work up to three times as long.

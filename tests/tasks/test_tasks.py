@@ -192,6 +192,17 @@ def test_layers_below_the_last_are_asked_for_the_parity():
         assert task.render(row).split() == [("even", "odd")[x] for x in ones]
 
 
+def test_chance_without_the_parity_is_that_of_either_value():
+    task, rng = RecallByParity(n_values=4), torch.Generator().manual_seed(0)
+    right, total = 0, 0
+    for ids, answers in zip(*task.draw(500, rng, pairs=5, length=3), strict=True):
+        words = task.render(ids).split()
+        for key, value in zip(words[-4:], task.render(answers[-4:]).split(), strict=True):
+            at = words.index(key)
+            right, total = right + words[at + 1 : at + 3].count(value) / 2, total + 1
+    assert task.chance() == pytest.approx(right / total, abs=0.02)
+
+
 def test_the_sign_of_a_permutation_doubles_the_chance():
     task = Permutations(3)
     assert task.chance() == pytest.approx(1 / 6) and task.chance(sign=True) == pytest.approx(1 / 3)
