@@ -11,7 +11,7 @@ from reference.bench.ledger import exponent, overtakes
 from reference.bench.measure import peak_resident_bytes, repeated_work, side_by_side
 from reference.bench.ops import D, multiply_adds
 from reference.commands.bench import main
-from reference.kernels import choice
+from reference.kernels import choice, language
 
 
 def test_works_are_timed_in_turns():
@@ -124,3 +124,9 @@ def test_the_kernel_bench_measures_every_side_and_leaves_the_choice_as_it_was():
         assert entry["ratios"]["PyTorch loop"] == entry["PyTorch loop"]["median"] / entry["kernels"]["median"]
     text = kernel_bench.kernel_summary(record)
     assert "forward 2 x 32" in text and "PyTorch loop" in text and "fla can't be imported" in text
+
+
+def test_compiling_the_kernels_says_what_is_missing(capsys, monkeypatch):
+    monkeypatch.setattr(language, "triton", None)
+    assert main(["kernels", "--compile"]) == 1
+    assert "Triton can't be imported: pip install '.[kernels]'" in capsys.readouterr().err

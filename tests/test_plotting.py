@@ -9,6 +9,7 @@ from matplotlib.patches import Rectangle
 
 from reference.plotting import _figures, show_figure
 from reference.plotting._drawn import SAME, compare_drawn, drawn_data
+from reference.plotting.ch10 import label_ends
 
 
 @pytest.fixture
@@ -240,3 +241,20 @@ def test_a_change_is_named_whatever_draws_it(what):
     new, book, named = CHANGES[what]
     assert said_of(book, book) == SAME and said_of(new, new) == SAME
     assert named in said_of(new, book)
+
+
+def test_names_at_the_ends_of_lines_keep_their_distance_and_order():
+    fig, ax = plt.subplots()
+    ends = {"low": 0.02, "top": 1.0, "also top": 0.99, "third": 0.98, "middle": 0.5}
+    for name, y in ends.items():
+        ax.plot([0, 1], [0.5, y], label=name)
+    ax.plot([0, 1], [0.3, 0.3])
+    ax.set(ylim=(0, 1))
+    label_ends(ax, {"low": "the lowest"}, apart=0.1)
+    places = {text.get_text(): text.get_position()[1] for text in ax.texts}
+    plt.close(fig)
+    assert set(places) == set(ends) - {"low"} | {"the lowest"}
+    heights = sorted(places.values())
+    assert min(np.diff(heights)) > 0.0999 and heights[-1] <= 1.02
+    assert places["the lowest"] == pytest.approx(0.02) and places["middle"] == pytest.approx(0.5)
+    assert places["third"] < places["also top"] < places["top"]

@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from reference.book.manifest import ROOT, Chapter, Manifest, read_manifest
+from reference.book.manifest import ROOT, Chapter, Manifest, online_links, read_manifest
 from reference.files import write_text
 from tools import explorables
 from tools.chapters import downloadable, read_notebook
@@ -87,9 +87,11 @@ def stage_chapter(chapter: Chapter, pages: dict[int, str], target: Path) -> None
 
 def notebook_links(chapter: Chapter) -> str:
     name = chapter.notebook.name
+    links = online_links(read_manifest(), chapter)
+    online = "".join(f' · <a href="{address}">Open in {place}</a>' for place, address in links.items())
     return (
         f'<p class="notebook-links"><a href="../notebooks/{name}" download>Download the notebook</a> · '
-        f'<a href="{LAB}/{name}">Open in Jupyter</a> (runs where <code>make lab</code> runs)</p>'
+        f'<a href="{LAB}/{name}">Open in Jupyter</a> (runs where <code>make lab</code> runs){online}</p>'
     )
 
 

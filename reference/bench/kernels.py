@@ -9,15 +9,17 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from reference.bench.compiled import compile_all, compiled_summary
 from reference.bench.measure import Action, as_json, describe_machine, repeated_work, side_by_side
 from reference.bench.ops import multiply_adds
 from reference.files import write_text
-from reference.kernels import choice
+from reference.kernels import choice, language
 from reference.kernels.host import kernel_decode, kernel_form
 from reference.ops import chunk_gated_delta_rule, decode_step
 from reference.options import folder_path
@@ -147,13 +149,33 @@ def kernel_summary(record: dict) -> str:
     return "\n".join([*lines, "", *record["missing"]]).rstrip()
 
 
+def _compile(folder: Path | None) -> int:
+    try:
+        record = {"triton": getattr(language.triton, "__version__", None), "kernels": compile_all()}
+    except RuntimeError as error:
+        print(f"bench kernels: {error}", file=sys.stderr)
+        return 1
+    print(compiled_summary(record))
+    _store(record, folder, "bench_kernels_compiled.json")
+    return 0
+
+
+def _store(record: dict, folder: Path | None, name: str) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / name, as_json(record))
+
+
 def main(argv: list[str]) -> int:
     """Measure the kernels; returns the exit status, 1 where there is no GPU or no Triton."""
     parser = argparse.ArgumentParser(prog="python -m reference bench kernels", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--quick", action="store_true", help="two shapes, under a minute")
-    parser.add_argument("--out", type=folder_path, help="folder for bench_kernels.json")
+    parser.add_argument("--out", type=folder_path, help="folder for the record")
+    parser.add_argument("--compile", action="store_true", help="compile for an H100 instead; needs Triton and no GPU")
     chosen = parser.parse_args(argv)
+    if chosen.compile:
+        return _compile(chosen.out)
     if not torch.cuda.is_available():
         print(NEEDS_GPU, file=sys.stderr)
         return 1
@@ -163,7 +185,5 @@ def main(argv: list[str]) -> int:
     heads, lengths = ((16,), (1024, 4096)) if chosen.quick else (KERNEL_HEADS, KERNEL_LENGTHS)
     record = measure_kernels("cuda", heads, lengths, 3 if chosen.quick else 9)
     print(kernel_summary(record))
-    if chosen.out is not None:
-        chosen.out.mkdir(parents=True, exist_ok=True)
-        write_text(chosen.out / "bench_kernels.json", as_json(record))
+    _store(record, chosen.out, "bench_kernels.json")
     return 0

@@ -23,7 +23,7 @@ def compare_activations(ours: nn.Module, theirs: nn.Module, ids: Tensor, inside:
     """
     core = getattr(theirs, theirs.base_model_prefix)
     core = getattr(core, "language_model", core)
-    norm = next(getattr(core, name) for name in ("norm", "norm_f", "final_layernorm", "embedding_norm") if hasattr(core, name))
+    norm = next(getattr(core, name) for name in LAST_NORMS if hasattr(core, name))
     if len(core.layers) != len(ours.layers):
         raise ValueError(f"theirs: expected {len(ours.layers)} blocks as ours has, got {len(core.layers)}")
     pairs = [("embed_tokens", ours.embed_tokens, core.get_input_embeddings())]
@@ -57,6 +57,7 @@ def first_difference(ours: nn.Module, theirs: nn.Module, ids: Tensor, *, bound: 
     return next(x for x in inside if not x.size <= bound)
 
 
+LAST_NORMS = ("norm", "norm_f", "final_layernorm", "embedding_norm")
 # What transformers calls the parts of a block, by our names.
 PARTS_OF_A_BLOCK = {
     "input_layernorm": ("input_layernorm", "norm", "operator_norm"),

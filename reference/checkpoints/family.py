@@ -80,6 +80,7 @@ class Family:
       default_layers  (number of layers, their fields) -> layer_types, where config.json leaves them out
       says_layers     whether its config.json has layer_types
       positions       whether its config.json says anything of rotary positions; without, no layer has them
+      rope_by_kind    whether rope_parameters says one thing for full_attention, another for sliding_attention
       default_theta   rope_theta where it is left out
       default_rope    rope_parameters where the file has none
       null_theta      whether a rope_theta of null means no positions
@@ -111,6 +112,7 @@ class Family:
     default_layers: Callable[[int, Given], list[str]] = lambda n, given: ["full_attention"] * n
     says_layers: bool = True
     positions: bool = True
+    rope_by_kind: bool = False
     default_theta: float = 10_000.0
     default_rope: Mapping[str, object] = field(default_factory=dict)
     null_theta: bool = False

@@ -65,7 +65,7 @@ def config_to_json(family: Family, config: HybridConfig) -> dict:
         names = {ours: name for name, ours in reversed(family.mixers.items())}
         theirs["layer_types"] = [names.get(kind, kind) for kind in config.layer_types]
     if family.positions:
-        theirs["rope_parameters"] = write_rope(config, family.partial_rotary is not None)
+        theirs["rope_parameters"] = write_rope(config, family.partial_rotary is not None, family.rope_by_kind)
     family.write(config, theirs)
     again = config_from_json(family, Given(dict(theirs), "config.json")).to_dict()
     unsaid = UNSAID if "max_position_embeddings" in family.fields else UNSAID | {"max_position_embeddings"}

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reference.checks.progress import note_solved
+
 
 class Wrong(Exception):
     """Raised by a check; its text tells the learner what is wrong."""
@@ -87,7 +89,10 @@ def verdict(number: str, answer: Any) -> None:
     """Print whether an answer (a value or a function) is right, and if not, what is wrong."""
     if number not in EXERCISES:
         raise ValueError(f"number: no exercise {number!r}; known are {', '.join(sorted(EXERCISES))}")
-    print(f"Exercise {number}: {_judge(EXERCISES[number], answer)}")
+    said = _judge(EXERCISES[number], answer)
+    if said.startswith("right."):
+        note_solved(number)
+    print(f"Exercise {number}: {said}")
 
 
 def _judge(task: Exercise, answer: Any) -> str:

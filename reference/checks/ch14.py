@@ -27,15 +27,19 @@ def mask_the_last_chunk(answer: Callable) -> str:
         G = np.full(T, 7.0, dtype=np.float32)
         run_answer(answer, (-(-T // C),), g[:T].copy(), G, T, C=C)
         parts = [np.cumsum(g[t : min(t + C, T)]) for t in range(0, T, C)]
-        mistakes = {
-            "You sum over the whole text. G starts again in each chunk.": np.cumsum(g[:T]),
-            "You copied g. The running sum is tl.cumsum(x, 0).": g[:T],
-            "You summed each chunk as a whole: tl.cumsum gives the running sum.": np.concatenate(
-                [np.full(len(part), part[-1]) for part in parts]
-            ),
-            "Nothing was written: G still holds what it held before.": np.full(T, 7.0),
-        }
-        expect_close(G, np.concatenate(parts), f"G for T = {T}, C = {C}", mistakes=mistakes)
+        expect_close(
+            G,
+            np.concatenate(parts),
+            f"G for T = {T}, C = {C}",
+            mistakes={
+                "You sum over the whole text. G starts again in each chunk.": np.cumsum(g[:T]),
+                "You copied g. The running sum is tl.cumsum(x, 0).": g[:T],
+                "You summed each chunk as a whole: tl.cumsum gives the running sum.": np.concatenate(
+                    [np.full(len(part), part[-1]) for part in parts]
+                ),
+                "Nothing was written: G still holds what it held before.": np.full(T, 7.0),
+            },
+        )
     return "One comparison, used twice: the load and the store of a chunk share its mask."
 
 
@@ -57,18 +61,23 @@ def write_the_carry(answer: Callable) -> str:
         g = -rng.random(T).astype(np.float32)
         last = np.zeros((4, 2), dtype=np.float32)
         run_answer(answer, (1,), k, u, g, last, T, DK=4, DV=2, C=C)
-        mistakes = {
-            "What token s wrote fades from s to the chunk's end: e^{G_C - G_s}, not e^{G_s}.": carried(
-                k, u, g, C, "since"
-            ),
-            "What the chunk wrote doesn't fade: e^{G_C - G_s} is missing.": carried(k, u, g, C, "none"),
-            "The state that enters the chunk doesn't fade: e^{G_C} is missing.": carried(k, u, g, C, "whole"),
-            "Only the last chunk is there. Add the faded state of those before.": carried(
-                k[T - 1 - (T - 1) % C :], u[T - 1 - (T - 1) % C :], g[T - 1 - (T - 1) % C :], C
-            ),
-            "Nothing was written into last.": np.zeros((4, 2)),
-        }
-        expect_close(last, carried(k, u, g, C), f"last for T = {T}, C = {C}", mistakes=mistakes, tol=1e-5)
+        expect_close(
+            last,
+            carried(k, u, g, C),
+            f"last for T = {T}, C = {C}",
+            mistakes={
+                "What token s wrote fades from s to the chunk's end: e^{G_C - G_s}, not e^{G_s}.": carried(
+                    k, u, g, C, "since"
+                ),
+                "What the chunk wrote doesn't fade: e^{G_C - G_s} is missing.": carried(k, u, g, C, "none"),
+                "The state that enters the chunk doesn't fade: e^{G_C} is missing.": carried(k, u, g, C, "whole"),
+                "Only the last chunk is there. Add the faded state of those before.": carried(
+                    k[T - 1 - (T - 1) % C :], u[T - 1 - (T - 1) % C :], g[T - 1 - (T - 1) % C :], C
+                ),
+                "Nothing was written into last.": np.zeros((4, 2)),
+            },
+            tol=1e-5,
+        )
     return "Behind the end the masked tokens have k = 0 and g = 0: they write nothing, and nothing fades."
 
 
@@ -117,13 +126,19 @@ def repair_the_race(answer: Callable) -> str:
         parts = rng.normal(size=(T, H, GROUP, 4)).astype(np.float32)
         dk = np.full((T, H, 4), 7.0, dtype=np.float32)
         run_answer(answer, (H,), parts, dk, T, H, GROUP=GROUP, D=4)
-        mistakes = {
-            "dk holds what it held before, plus your sum. Start from zeros, not from a load of dk.": parts.sum(2) + 7,
-            "Only one head of each group is there. Loop over range(GROUP).": parts[:, :, -1],
-            "Only the first head of each group is there. Loop over range(GROUP).": parts[:, :, 0],
-            "Nothing was written into dk.": np.full_like(dk, 7.0),
-        }
-        expect_close(dk, parts.sum(2), f"dk for T = {T}, H = {H}, GROUP = {GROUP}", mistakes=mistakes, tol=1e-5)
+        expect_close(
+            dk,
+            parts.sum(2),
+            f"dk for T = {T}, H = {H}, GROUP = {GROUP}",
+            mistakes={
+                "dk holds what it held before, plus your sum. Start from zeros, not from a load of dk.": parts.sum(2)
+                + 7,
+                "Only one head of each group is there. Loop over range(GROUP).": parts[:, :, -1],
+                "Only the first head of each group is there. Loop over range(GROUP).": parts[:, :, 0],
+                "Nothing was written into dk.": np.full_like(dk, 7.0),
+            },
+            tol=1e-5,
+        )
     return "Each number has one writer, and no program waits. The price: GROUP times fewer programs."
 
 

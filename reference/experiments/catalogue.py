@@ -57,6 +57,13 @@ CATALOGUE = {
         quick=None,
         threads=2,
     ),
+    "hybrid_conv": Experiment(
+        "models",
+        "all linear, 3:1 and all softmax with the short convolution in every mixer, three learning rates, on text",
+        "5 to 30 min",
+        chapter=9,
+        quick="20 steps: about a minute",
+    ),
     "capacity": Experiment("untrained", "how many pairs a matrix holds, by the rule that wrote them", "2 to 5 min"),
     "constructions": Experiment(
         "untrained", "parity and permutations with beta = 2, built by hand from reflections", "5 to 12 min"

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 SWITCH = "REFERENCE_KERNELS"
-SIZES = (16, 32, 64, 128, 256)  # of Dk and Dv: powers of two, as Triton's tiles are, from 16, as tensor cores' are
+# Powers of two, as Triton's tiles are, from 16, as tensor cores' are; a program holds all of Dk, and a part of Dv.
+SIZES = {"Dk": (16, 32, 64, 128), "Dv": (16, 32, 64, 128, 256)}
+# Bytes of shared memory for a program: `bench kernels --compile` finds up to 112 KiB; float32 inputs may take more.
+LEAST_SHARED = 160 * 2**10
 LEAST_CAPABILITY = (8, 0)  # what Triton supports, and the first GPUs with bfloat16
 _said: set[str] = set()
 
@@ -28,6 +31,9 @@ def machine_lacks() -> str:
     capability = torch.cuda.get_device_capability()
     if capability < LEAST_CAPABILITY:
         return f"the GPU has compute capability {capability[0]}.{capability[1]}, and the kernels need 8.0"
+    shared = torch.cuda.get_device_properties().shared_memory_per_block_optin
+    if shared < LEAST_SHARED:
+        return f"the GPU has {shared // 2**10} KiB of shared memory for a program, and the kernels need 160"
     return ""
 
 
@@ -38,8 +44,8 @@ def call_lacks(q: Tensor, v: Tensor, beta: Tensor | None) -> str:
     if v.dtype == torch.float64:
         return "the kernels compute in float32, and the inputs are float64"
     for name, D in (("Dk", q.shape[-1]), ("Dv", v.shape[-1])):
-        if D not in SIZES:
-            return f"{name} is {D}, and the kernels take {', '.join(map(str, SIZES))}"
+        if D not in SIZES[name]:
+            return f"{name} is {D}, and the kernels take {', '.join(map(str, SIZES[name]))}"
     if torch.compiler.is_compiling():
         return "torch.compile traces the PyTorch form"
     return ""

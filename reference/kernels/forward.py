@@ -1,10 +1,10 @@
 """The chunked gated delta rule and KDA on a GPU, forward: (4.3) to (4.6) in one kernel, and cut in three.
 
-`one_pass` is chapter 04's loop: a program owns one sequence, one value head and BV channels of the values, keeps its
+`one_kernel` is chapter 04's loop: a program owns one sequence, one value head and BV channels of the values, keeps its
 part of the state in registers, and goes from chunk to chunk. Only sequences x heads x DV / BV programs can run at once.
 The other three are (4.7) in the order in which it may run: `solve_chunks` and `read_chunks` have a program per chunk
 and head, as many as the text is long, and only `carry_states` goes from chunk to chunk, with two products where
-`one_pass` has all of them. The price is W, U and a state per chunk, which travel through memory.
+`one_kernel` has all of them. The price is W, U and a state per chunk, which travel through memory.
 
 Shapes, all contiguous: q, k [rows, H, DK]; v, o, u [rows, HV, DV]; w [rows, HV, DK]; g [rows, HV] or [rows, HV, DK];
 beta [rows, HV]; first, last [sequences, HV, DK, DV]; states [chunks, HV, DK, DV], float32. The rows of all sequences
@@ -23,7 +23,7 @@ from reference.kernels.tiles import (
 
 
 @jit
-def one_pass(
+def one_kernel(
     q, k, v, g, beta, first, bounds, o, last, scale, H, HV,
     DK: tl.constexpr, DV: tl.constexpr, BV: tl.constexpr, C: tl.constexpr, ROUNDS: tl.constexpr,
     CHANNEL: tl.constexpr, PRECISION: tl.constexpr,

@@ -11,10 +11,13 @@ from reference.derivatives import BackwardByHand
 from reference.dtypes import full_precision
 from reference.kernels.backward import ask_values, carry_back, chunk_gradients
 from reference.kernels.decode import decode_token
-from reference.kernels.forward import carry_states, one_pass, read_chunks, solve_chunks
+from reference.kernels.forward import carry_states, one_kernel, read_chunks, solve_chunks
 from reference.kernels.language import run_programs, runner
 
-SHORTEST_CHUNK, LONGEST_CHUNK = 16, 64  # tensor cores multiply tiles of 16
+SHORTEST_CHUNK = 16  # tensor cores multiply tiles of 16
+# A channel decay cuts its scores log2(C) times: with C = 64 and Dk = 128 Triton 3.9 asked for 489 KiB of shared memory,
+# where an H100 has 227, with C = 16 for 55.
+LONGEST_CHUNK, LONGEST_CHANNEL_CHUNK = 64, 16
 ALL_AT_ONCE = 4  # chunks of a sequence from which three kernels are used in place of one
 
 
@@ -45,8 +48,8 @@ def grid_plan(q: Tensor, v: Tensor, g: Tensor, bounds: list[int], chunk_size: in
     (B, T, H, DK), (HV, DV) = q.shape, v.shape[2:]
     starts = bounds if len(bounds) > 2 else [n * T for n in range(B + 1)]
     longest = max(stop - start for start, stop in pairwise(starts))
-    C = 1 << (min(chunk_size, longest, LONGEST_CHUNK) - 1).bit_length()
-    C = min(max(C, SHORTEST_CHUNK), LONGEST_CHUNK)
+    most = LONGEST_CHUNK if g.dim() == 3 else LONGEST_CHANNEL_CHUNK
+    C = max(1 << (min(chunk_size, longest, most) - 1).bit_length(), SHORTEST_CHUNK)
     # float32 stays float32. What came in 8 or 11 bits is multiplied with 11 bits and added up in 24.
     precision = "ieee" if v.dtype == torch.float32 else "tf32"
     sizes = {"DK": DK, "DV": DV, "BV": min(DV, 32), "C": C}
@@ -107,7 +110,7 @@ class _Kernels(torch.autograd.Function):
         else:
             grid = own.sequences, own.heads["HV"], own.blocks
             inputs = q, k, v, g, beta, first, own.bounds, o, last, scale
-            run_programs(one_pass, grid, *inputs, **own.heads, **own.sizes, ROUNDS=own.rounds, **own.kind)
+            run_programs(one_kernel, grid, *inputs, **own.heads, **own.sizes, ROUNDS=own.rounds, **own.kind)
         if needs_states:
             ctx.save_for_backward(q, k, v, g, beta, states)
             ctx.rest = own, scale, None if initial_state is None else initial_state.dtype
@@ -170,5 +173,5 @@ def kernel_decode(
     BV = min(DV, 32)
     inputs = (x.contiguous() for x in (q, k, v, g, beta))
     sizes = {"H": H, "HV": HV, "DK": DK, "DV": DV, "BV": BV, "CHANNEL": g.dim() == 3}
-    run_programs(decode_token, (B, HV, DV // BV), *inputs, state, out, o, scale, num_warps=1, **sizes)
+    run_programs(decode_token, (B, HV, DV // BV), *inputs, state, out, o, scale, **sizes)
     return o

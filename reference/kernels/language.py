@@ -45,4 +45,5 @@ def run_programs(
     if runner(arguments[0]) == "emulation":
         emulation.emulate(kernel, grid, *arguments, **constants)
     else:
-        kernel[grid](*arguments, num_warps=num_warps, **constants)
+        # one stage: loads that run ahead would take two to three times the shared memory
+        kernel[grid](*arguments, num_warps=num_warps, num_stages=1, **constants)

@@ -179,7 +179,7 @@ class FullMixer(SoftmaxMixer):
             config.head_dim,
             rope_dim=config.rotary_dim,
             rope_theta=config.rope_theta,
-            rope_scaling=config.rope_scaling,
+            rope_scaling=self.rope_scaling(config),
             qk_norm=config.qk_norm,
             gate=config.attention_gate,
             sinks=config.attention_sinks,
@@ -189,6 +189,10 @@ class FullMixer(SoftmaxMixer):
             norm_eps=config.rms_norm_eps,
             zero_centered_norm=config.zero_centered_norm,
         )
+
+    def rope_scaling(self, config: Sizes) -> RopeScaling | None:
+        """How frequencies are changed for long texts."""
+        return config.rope_scaling
 
     def kept_tokens(self, config: Sizes, tokens: int) -> int:
         """Of so many tokens, those whose keys and values the next query may need."""
@@ -233,6 +237,9 @@ class SlidingMixer(FullMixer):
 
     def window(self, config: Sizes) -> int | None:
         return config.sliding_window
+
+    def rope_scaling(self, config: Sizes) -> RopeScaling | None:
+        return config.rope_scaling if config.window_rope_scaling else None
 
     def bends(self, config: Sizes) -> tuple[int, ...]:
         return (config.sliding_window - 1,)

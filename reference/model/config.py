@@ -47,6 +47,7 @@ class HybridConfig:
     attention_bias: bool = False
     attention_multiplier: float | None = None  # the scale of the scores; None: head_dim^-0.5
     sliding_window: int | None = None
+    window_rope_scaling: bool = True  # False: rope_scaling is of the layers without a window only (Olmo 3)
     # latent layers
     q_lora_rank: int | None = None
     kv_lora_rank: int = 0

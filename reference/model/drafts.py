@@ -50,7 +50,8 @@ class DecodingStats:
 
 
 class NGramDraft:
-    """What followed when the last tokens stood in the text before: for code, tables, quotes and all that repeats.
+    """What followed when the last tokens stood in the text before: for code, tables, quotes and all that repeats. Where
+    the text ends too early, the guesses go on with themselves: a period is repeated.
 
     longest  tokens that have to be the same, if possible; else one less, down to one. The latest such place counts
 
@@ -71,7 +72,7 @@ class NGramDraft:
             same = (row[:-1].unfold(0, length, 1) == row[-length:]).all(1).nonzero()
             if len(same):
                 begin = int(same[-1]) + length
-                return row[begin : begin + n]
+                return row[begin + torch.arange(n, device=row.device) % (len(row) - begin)]
         return row[:0]
 
 

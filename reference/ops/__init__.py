@@ -93,6 +93,7 @@ from reference.ops.linear import (
     recurrent_lightning_attention,
     recurrent_linear_attention,
 )
+from reference.ops.product import chunk_gated_delta_product
 from reference.ops.replay import Replay, replay_rule, state_of, take_back
 from reference.ops.softmax import attention_weights, softmax_attention
 from reference.ops.sparse import index_scores, indexer_loss, lightning_indexer, sparse_attention
@@ -124,6 +125,7 @@ __all__ = [
     "causal_conv",
     "causal_conv_step",
     "chunk_delta_rule",
+    "chunk_gated_delta_product",
     "chunk_gated_delta_rule",
     "chunk_kda",
     "chunk_lightning_attention",

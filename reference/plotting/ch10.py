@@ -1,6 +1,7 @@
 """Drawings of chapter 10: accuracy over difficulty with its spread, one dot per seed, accuracy against bytes."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,6 +36,12 @@ STUDY_STYLES = {
     "hybrid, delta first": ("P--", COLORS["kda"]),
     "hybrid, beta below 1": ("v--", COLORS["decay"]),
     "softmax with RoPE": ("s--", COLORS["softmax"]),
+    "all Gated DeltaNet": ("P:", COLORS["gated_delta"]),
+    "2:1, softmax last": ("P-", COLORS["gated_delta"]),
+    "2:1, softmax first": ("X-", COLORS["kda"]),
+    "all softmax, RoPE": ("s--", COLORS["softmax"]),
+    "all KDA": ("*-", COLORS["kda"]),
+    "all linear attention": ("^-", COLORS["hebbian"]),
 }
 
 
@@ -52,6 +59,39 @@ def accuracy_lines(
     ax.set(xscale="log", ylim=(-0.03, 1.05), ylabel="accuracy", xlim=(min(x) / 1.1, 1.1 * max(x)))
     ax.set_xticks(x, [f"{value:g}" for value in x])
     ax.minorticks_off()
+
+
+def label_ends(ax: Axes, names: dict[str, str] | None = None, *, apart: float = 0.075) -> None:
+    """The name of each line at its right end, in its colour, at least `apart` of the axes' height from the next.
+
+    names  other words for labels. Instead of a legend: nobody has to tell two greens apart
+    """
+    lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+    to_axes = ax.transData + ax.transAxes.inverted()
+    ends = [to_axes.transform((line.get_xdata()[-1], line.get_ydata()[-1]))[1] for line in lines]
+    order, places = np.argsort(ends, kind="stable"), np.minimum(ends, 1.02)
+    for below, above in pairwise(order):
+        places[above] = max(places[above], places[below] + apart)
+    places[order[-1:]] = np.minimum(places[order[-1:]], 1.02)
+    for above, below in pairwise(order[::-1]):
+        places[below] = min(places[below], places[above] - apart)
+    for line, place in zip(lines, places, strict=True):
+        words = (names or {}).get(line.get_label(), line.get_label())
+        ax.text(1.02, place, words, color=line.get_color(), transform=ax.transAxes, fontsize=8, va="center")
+
+
+def one_hop_and_two(ax: Axes, record: dict, models: Sequence[str], chains: Sequence[int]) -> None:
+    """Each model's seeds at each load: the share of right answers after one hop across, after two up; and the curve on
+    which the second hop succeeds as often as the first and independently of it, the square."""
+    r = np.linspace(0, 1, 101)
+    ax.plot(r, r**2, color=COLORS["best"], linewidth=1)
+    for model in models:
+        style, color = STUDY_STYLES[model]
+        by_test = record["summary"][model]["accuracy"]
+        x, y = ([v for n in chains for v in by_test[f"{hops}, {n} chains"]] for hops in ("1 hop", "2 hops"))
+        filled = {"markerfacecolor": "none"} if "--" in style or ":" in style else {}
+        ax.plot(x, y, style[0], color=color, label=model, markersize=6, alpha=0.8, clip_on=False, **filled)
+    ax.set(xlabel="accuracy, one hop", ylabel="accuracy, two hops", ylim=(0, 1.03))
 
 
 def seeds_on_a_plane(ax: Axes, record: dict, models: Sequence[str], x_test: str, y_test: str) -> None:

@@ -13,6 +13,7 @@ _HOMES = {
     "dialogue": ("MultiHop", "MultiTurn"),
     "recall": ("AssociativeRecall", "Needle", "Overwriting", "Stream"),
     "tracking": ("Parity", "Permutations"),
+    "walk": ("WordsAndKeys",),
 }
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SelectiveCopying",
     "Stream",
     "Texts",
+    "WordsAndKeys",
     "accuracy",
     "asked",
     "batch_together",

@@ -7,9 +7,11 @@ any number of the prose (test_claims.py).
 
 import re
 
+import nbformat
 import pytest
 
-from tests.book.rules import BOOK, FOLDED, UNDONE, WORD, cells
+from tests.book.rules import BOOK, FOLDED, UNDONE, WORD, cells, tags
+from tools.site_cells import stage_code
 
 QUESTION = re.compile(r"\*\*Predict\b|\brun(?: section [\d.]+\d)? again\b")
 MOST_WORDS = 120  # an answer is an answer, not a section
@@ -51,6 +53,21 @@ def test_every_folded_block_can_be_read_by_a_machine(chapter):
     """The site and Jupyter fold it, and Markdown inside is rendered, only in this form."""
     for cell in cells(chapter, "markdown"):
         assert cell.source.count("<details") == cell.source.count("</details>") == len(FOLDED.findall(cell.source))
+
+
+@pytest.mark.parametrize("chapter", **ids)
+def test_the_run_behind_an_answer_is_folded_too(chapter):
+    """A cell named answer-... runs what the text asks to change; the answer's numbers are bound to its output."""
+    for cell in cells(chapter, "code"):
+        if cell.metadata.get("name", "").startswith("answer-"):
+            assert "hide-cell" in tags(cell), cell.metadata.name
+            assert f"<!--claim {cell.metadata.name}:" in chapter.text.read_text(encoding="utf-8"), cell.metadata.name
+
+
+def test_the_site_says_what_is_folded():
+    cell = nbformat.v4.new_code_cell("print(1)", metadata={"name": "answer-one", "tags": ["hide-cell"]})
+    stage_code(cell, 1, 0)
+    assert cell.metadata.mystnb["code_prompt_show"] == "Show the run behind the answer"
 
 
 ANSWER = "\n\n<details><summary>Answer</summary>\n\nTwice as fast.\n\n</details>"

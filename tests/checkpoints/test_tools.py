@@ -12,7 +12,7 @@ from reference.book.manifest import ROOT
 from reference.checkpoints.compare import compare_activations, first_difference
 from reference.checkpoints.families import FAMILIES, GPT_OSS, KIMI_LINEAR, OLMO_HYBRID
 from reference.checkpoints.published import ALL_PUBLISHED, published_config
-from reference.checkpoints.table import tensor_rows
+from reference.checkpoints.table import adapter_modules, tensor_rows
 from reference.checkpoints.translate import tensor_plan
 from reference.commands.families import describe
 from reference.model.costs import bytes_of_cache, count_parameters
@@ -123,3 +123,15 @@ def test_the_first_difference_is_where_it_was_planted(part, found, tmp_path):
         first_difference(ours, theirs, torch.full((1, 9), 96) if part == "embed_tokens.weight" else some_ids()).ours
         == found
     )
+
+
+def test_the_modules_for_lora_are_those_of_each_kind_of_layer():
+    linear = ["linear_attn.in_proj_qkvz", "linear_attn.in_proj_ba", "linear_attn.out_proj"]
+    softmax = [f"self_attn.{letter}_proj" for letter in "qkvo"]
+    modules = adapter_modules(next(family for family in FAMILIES if family.name == "qwen3_next"))
+    assert modules["linear_attention"] == linear and modules["full_attention"] == softmax
+    assert all("norm" not in name and "conv" not in name for names in modules.values() for name in names)
+    for family in FAMILIES:
+        assert not {"gate", "router"} & {
+            name.rpartition(".")[2] for x in adapter_modules(family).values() for name in x
+        }

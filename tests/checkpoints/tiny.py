@@ -90,6 +90,7 @@ VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
         },
     ),
     "deepseek_v32, all read": ("deepseek_v32", {"index_topk": 64}),
+    "deepseek_v2, greedy": ("deepseek_v2", {"topk_method": "greedy", "q_lora_rank": None, "n_shared_experts": 1}),
     "deepseek_v3, no query latent, all dense, yarn": (
         "deepseek_v3",
         {
@@ -102,6 +103,15 @@ VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
     "granitemoehybrid, dense, turned": (
         "granitemoehybrid",
         {"num_local_experts": 0, "num_experts_per_tok": 0, "position_embedding_type": "rope", "head_dim": 16},
+    ),
+    "olmo3, yarn in full layers": (
+        "olmo3",
+        {
+            "rope_parameters": {
+                "full_attention": YARN,
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+            }
+        },
     ),
     "qwen3_moe, some dense": (
         "qwen3_moe",

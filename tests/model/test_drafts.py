@@ -191,9 +191,9 @@ def test_the_latest_place_with_the_longest_match_counts():
     draft = NGramDraft(longest=2)
     row = torch.tensor([[1, 2, 7, 8, 9, 2, 5, 6, 1, 2]])
     assert draft(row, None, 3).tolist() == [[7, 8, 9]]
-    assert NGramDraft(longest=1)(row, None, 3).tolist() == [[5, 6, 1]]
+    assert NGramDraft(longest=1)(row, None, 5).tolist() == [[5, 6, 1, 2, 5]]  # and on with what it guessed itself
     assert draft(torch.tensor([[1, 2, 3]]), None, 3).shape == (1, 0)
-    assert draft(torch.tensor([[4, 4]]), None, 3).tolist() == [[4]]
+    assert draft(torch.tensor([[4, 4]]), None, 3).tolist() == [[4, 4, 4]]
     two = torch.tensor([[1, 2, 7, 8, 1, 2], [9, 9, 9, 9, 9, 5]])
     assert draft(two, None, 3).shape == (2, 0)  # a row without a place
 

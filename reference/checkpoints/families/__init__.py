@@ -7,6 +7,7 @@ their tables anew.
 
 from reference.checkpoints.families.bailing_hybrid import BAILING_HYBRID
 from reference.checkpoints.families.bamba import BAMBA
+from reference.checkpoints.families.deepseek_v2 import DEEPSEEK_V2
 from reference.checkpoints.families.deepseek_v3 import DEEPSEEK_V3
 from reference.checkpoints.families.deepseek_v32 import DEEPSEEK_V32
 from reference.checkpoints.families.glm4_moe_lite import GLM4_MOE_LITE
@@ -18,6 +19,7 @@ from reference.checkpoints.families.llama import LLAMA
 from reference.checkpoints.families.mamba2 import MAMBA2
 from reference.checkpoints.families.minimax import MINIMAX
 from reference.checkpoints.families.minimax_m2 import MINIMAX_M2
+from reference.checkpoints.families.olmo3 import OLMO3
 from reference.checkpoints.families.olmo_hybrid import OLMO_HYBRID
 from reference.checkpoints.families.qwen3 import QWEN3
 from reference.checkpoints.families.qwen3_5 import QWEN3_5
@@ -44,6 +46,7 @@ FAMILIES = (
     *STORY,
     QWEN3_MOE,
     QWEN3_5_MOE,
+    DEEPSEEK_V2,
     DEEPSEEK_V3,
     GLM4_MOE_LITE,
     YOUTU,
@@ -52,5 +55,6 @@ FAMILIES = (
     BAMBA,
     GRANITEMOEHYBRID,
     LFM2,
+    OLMO3,
 )
 BY_TYPE = {name: family for family in FAMILIES for name in (family.name, *family.also)}

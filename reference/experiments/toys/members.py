@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WARM_UP = 100  # steps before a constant learning rate
+RISE = 100  # steps before a constant learning rate
 
 
 class Linears(nn.Module):
@@ -71,7 +71,7 @@ class AdamWs:
     """AdamW with one learning rate per member, gradients of each member clipped at length 1.
 
     Betas (0.9, 0.98), weight decay 0.01, as torch.optim.AdamW; a tenth of `steps` warm-up, then a cosine to 0, or, if
-    constant, WARM_UP steps and no fall. A member whose rate in `lrs` is set to 0 keeps its weights.
+    constant, RISE steps and no fall. A member whose rate in `lrs` is set to 0 keeps its weights.
     The parameters become views of one row per member, [M, P], so that a step is a dozen operations. A member whose
     gradient is not finite keeps its weights for that step.
     """
@@ -89,7 +89,7 @@ class AdamWs:
 
     def advance(self) -> None:
         """Set what depends on the number of the step: the share of the learning rate, and Adam's two corrections."""
-        share = min((self.taken + 1) / WARM_UP, 1) if self.constant else schedule(self.taken, self.steps)
+        share = min((self.taken + 1) / RISE, 1) if self.constant else schedule(self.taken, self.steps)
         self.taken += 1
         self.numbers.copy_(torch.tensor([share, 1 - 0.9**self.taken, 1 - 0.98**self.taken]))
 

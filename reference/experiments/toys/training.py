@@ -15,7 +15,7 @@ from reference.tasks import NOT_ASKED, PAD, Questions, asked
 
 Difficulty = dict[str, int | bool]
 Device = Literal["cpu", "cuda"]
-LATEST = 50  # steps whose mean loss says whether a run is solved
+LATEST, FALL = 50, 200  # steps whose mean loss says whether a run is solved; steps that it takes to end then
 
 
 class Stack(NamedTuple):
@@ -36,10 +36,11 @@ class Recipe(NamedTuple):
     key_dim     channels of one head's q and k; a stack may have its own
     value_dim   channels of one head's v
     tied        the embedding is the head as well
-    constant    the learning rate stays where it is after a warm-up of members.WARM_UP steps, instead of falling
+    constant    the learning rate stays where it is after a warm-up of members.RISE steps, instead of falling
     every_layer a loss at the output of every layer, which the final norm and the head read: the task says what a layer
                 can know (draw's `layers`); the mean of all is trained, the last one is the loss of validation
-    solved      a run ends early once its loss, mean of LATEST steps, is below; None: none does
+    solved      once a run's loss, mean of LATEST steps, is below, its rate falls to 0 in FALL steps, and it ends; the
+                rates of others fall so at the end of all steps. None: neither
     """
 
     steps: int
@@ -107,26 +108,29 @@ def train_toys(
     order = torch.Generator().manual_seed(999)
     member = torch.tensor([seeds.index(run.seed) for run in runs])
     by_layer = {"layers": len(stack.layers)} if recipe.every_layer else {}
-    losses, taken = [], [recipe.steps] * len(runs)
+    losses, end, rates = [], [recipe.steps] * len(runs), optimizer.lrs.clone()
     for n in range(recipe.steps):
         difficulty = task.difficulty(order, n / recipe.steps) | by_layer
         drawn = [task.draw(recipe.batch_size, rng, **difficulty) for rng in texts]
         optimizer.advance()
         losses.append(step(*(torch.stack(x)[member] for x in zip(*drawn, strict=True))))
         bar.update(len(runs))
-        if recipe.solved is None or n + 1 < LATEST:
+        if recipe.solved is None:
             continue
-        for m in (torch.stack(losses[-LATEST:]).mean(0) < recipe.solved).nonzero()[:, 0].tolist():
-            taken[m], optimizer.lrs[m] = min(taken[m], n + 1), 0.0
-        if max(taken) <= n + 1:
+        if n + 1 >= LATEST:
+            solved = (torch.stack(losses[-LATEST:]).mean(0) < recipe.solved).tolist()
+            end = [min(last, n + 1 + FALL) if now else last for last, now in zip(end, solved, strict=True)]
+        for m, last in enumerate(end):
+            optimizer.lrs[m] = rates[m] * min(max(last - n - 1, 0) / FALL, 1)
+        if max(end) <= n + 1:
             bar.update((recipe.steps - n - 1) * len(runs))
             break
     found = evaluate_toys(model, task, device)
     seconds = round((time.perf_counter() - began) / len(runs), 1)
     results = []
     for n, run in enumerate(runs):
-        trained = torch.stack(losses[max(taken[n] - 20, 0) : taken[n]])[:, n].mean().item()
-        steps = {} if recipe.solved is None else {"steps": taken[n]}
+        trained = torch.stack(losses[max(end[n] - 20, 0) : end[n]])[:, n].mean().item()
+        steps = {} if recipe.solved is None else {"steps": end[n]}
         results.append(run._asdict() | {"loss": digits(trained)} | found[n] | steps | {"seconds": seconds})
     return results
 
