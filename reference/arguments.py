@@ -1,10 +1,13 @@
 """What arguments may be: whole numbers within bounds, and no NaN. Every package of the book checks with these."""
 
 import math
+import re
 from collections.abc import Mapping
 from numbers import Real
 from types import NoneType
 from typing import get_args, get_origin
+
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON's "\\ud83d" without what makes it a whole one
 
 
 class NotANumber(ValueError):

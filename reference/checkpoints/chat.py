@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from reference.arguments import SURROGATE
 from reference.checkpoints.byte_level import read_tiktoken
 from reference.checkpoints.given import read_json
 from reference.checkpoints.template import render_template
@@ -28,7 +29,7 @@ class HubTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids, with the special tokens that the tokenizer puts around a text; those named in the text count as such."""
-        return self.inner.encode(text).ids
+        return self._ids(text, "text: ")
 
     def decode(self, ids: list[int] | Tensor) -> str:
         """The text of ids; special tokens are left out, broken UTF-8 becomes the replacement character."""
@@ -48,7 +49,12 @@ class HubTokenizer:
             text = render_template(source, values | {"add_generation_prompt": add_generation_prompt})
         except ValueError as error:
             raise ValueError(f"{path}: its chat template {error}") from None
-        return self.inner.encode(text, add_special_tokens=False).ids
+        return self._ids(text, f"{path}: its chat template makes a text that ", add_special_tokens=False)
+
+    def _ids(self, text: str, about: str, **options: bool) -> list[int]:
+        if half := SURROGATE.search(text):
+            raise ValueError(f"{about}holds half a character, {half[0]!a} at {half.start()}, which no file can hold")
+        return self.inner.encode(text, **options).ids
 
     def _read(self, name: str) -> dict:
         return read_json(self.folder / name) if (self.folder / name).is_file() else {}
@@ -105,8 +111,8 @@ class HubTokenizer:
                 name = name.get("content") if isinstance(name, dict) else name
                 if name is None:
                     continue
-                if not isinstance(name, str):
-                    got = str(values[key])[:100]
+                if not isinstance(name, str) or SURROGATE.search(name):
+                    got = ascii(values[key])[:100]
                     raise ValueError(f"{self.folder / file}: {key}: expected a name or its content, got {got}")
                 names[key] = name
         return names

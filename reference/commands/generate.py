@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
         help="fields of config.json that you know to be harmless",
     )
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: as stored")
-    parser.add_argument("--tokens", type=token_count, default=200, help="new tokens (default 200)")
+    parser.add_argument("--tokens", type=at_least(0, token_count), default=200, help="new tokens (default 200)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token (default 0.8)")
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)

@@ -2,19 +2,18 @@
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
+from reference.arguments import SURROGATE
 from reference.book.corpus import manual_text
 from reference.training.tokenizer import ByteTokenizer, utf8_length
 
 TEXTS = (".txt", ".md", ".jsonl")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # in UTF-8
-SURROGATE = re.compile("[\ud800-\udfff]")  # JSON's "\\ud83d" without the half that makes it a character
 
 
 def read_documents(source: str) -> list[str]:

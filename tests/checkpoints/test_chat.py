@@ -109,6 +109,11 @@ BAD_FILES = {
         {"chat_template": [{"name": "default"}]},
         r"chat_template: expected a text or a list of name and template",
     ),
+    "half a character": ({"eos_token": "\ud800"}, r"tokenizer_config.json: eos_token: expected a name .* got '.ud800'"),
+    "half in a template": (
+        {"chat_template": "{{ messages[0].role }}\ud83d"},
+        r"its chat template makes a text that holds half a character, '.ud83d' at 6, which no file can hold",
+    ),
     "number": ({"chat_template": 3}, r"chat_template: expected a text, got 3"),
 }
 
@@ -215,3 +220,11 @@ def test_kimis_file_is_read_as_tiktoken_reads_it(tmp_path):
     (tmp_path / "tiktoken.model").write_text("".join(lines)[:-4])
     with pytest.raises(ValueError, match=r"tiktoken.model, line \d+: expected a token in base64|expected ranks 0, 1"):
         HubTokenizer(tmp_path)
+
+
+def test_half_a_character_is_no_text(folder):
+    with pytest.raises(ValueError, match=r"text: holds half a character, '.udcff' at 2, which no file can hold"):
+        HubTokenizer(folder).encode("ab\udcff")
+    turns = [{"role": "user", "content": "\udcff"}]
+    with pytest.raises(ValueError, match="has no chat template"):
+        HubTokenizer(folder).encode_chat(turns)
