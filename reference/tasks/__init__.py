@@ -4,7 +4,8 @@ from reference.tasks._questions import NOT_ASKED, PAD, Questions, accuracy, aske
 from reference.tasks.backcopy import BEGIN, BigramBackcopy, Texts
 from reference.tasks.combined import RecallAndParity, RecallByParity, batch_together
 from reference.tasks.copying import Induction, SelectiveCopying
-from reference.tasks.dialogue import MultiHop, MultiTurn
+from reference.tasks.dialogue import MultiTurn
+from reference.tasks.hops import MultiHop
 from reference.tasks.recall import AssociativeRecall, Needle, Overwriting, Stream
 from reference.tasks.tracking import Parity, Permutations
 

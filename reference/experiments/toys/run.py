@@ -120,7 +120,7 @@ def edge_of_rates(record: dict, model: str) -> str | None:
 
 
 def metrics(record: dict) -> dict[str, dict]:
-    """By model, lists over seeds; for the two headline studies under the names of their questions."""
+    """By model, lists over seeds; for the headline studies under the names of their questions."""
     found = {}
     for model, entry in record["summary"].items():
         by_test = entry["accuracy"]
@@ -130,6 +130,8 @@ def metrics(record: dict) -> dict[str, dict]:
             found[model] = {"recall": by_test[recall], "parity": by_test[parity]}
         elif record["experiment"] == "overwrite":
             found[model] = {"accuracy_hardest": by_test[tests[-1]]}
+        elif record["experiment"] == "multi_hop":
+            found[model] = {"hops_1": by_test["1 hop, 4 chains"], "hops_2": by_test["2 hops, 4 chains"]}
         else:
             found[model] = {"accuracy": by_test}
     return found
