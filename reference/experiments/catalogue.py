@@ -87,7 +87,12 @@ CATALOGUE = {
     "permutations_5": _study("products of swaps of 5 things", "12 min"),
     "places": _study("two_tasks with one softmax layer of four: its place", "12 min"),
     "ratios": _study("more pairs than four key channels have room for, by share of softmax layers", "12 min"),
-    "multi_hop": _study("follow one, two and three links, by share of softmax layers", "3 h"),
+    "multi_hop": Experiment(
+        "toys",
+        "follow one link or two, taught one hop per layer",
+        "10 to 40 min",
+        quick="all of it, one seed: 2 to 4 minutes a seed on 2 cores",
+    ),
     "multi_turn": _study("facts set, changed and asked over many turns, by share of softmax layers", "6 h"),
     "history": _study("what was true in an earlier turn: facts with their turn's number", "4 to 12 min"),
     "recall_by_parity": _study("which of two values to recall depends on the parity of the bits so far", "8 to 24 min"),

@@ -43,10 +43,6 @@ STUDY_STYLES = {
     "softmax with RoPE": ("s--", COLORS["softmax"]),
     "all Gated DeltaNet": ("P:", COLORS["gated_delta"]),
     "2:1, softmax last": ("P-", COLORS["gated_delta"]),
-    "2:1, softmax first": ("X-", COLORS["kda"]),
-    "all softmax, RoPE": ("s--", COLORS["softmax"]),
-    "all KDA": ("*-", COLORS["kda"]),
-    "all linear attention": ("^-", COLORS["hebbian"]),
 }
 
 

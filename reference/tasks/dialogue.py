@@ -1,68 +1,9 @@
-"""Facts that depend on other facts, and facts that change: multi-hop chains and conversations of many turns."""
+"""Facts that change: conversations of many turns."""
 
 import torch
 from torch import Tensor
 
 from reference.tasks._questions import NOT_ASKED, PAD, Questions, check_at_least, some_without_repeats, whole_numbers
-
-
-class MultiHop:
-    """Links a b, b c, ... of several chains in random order, then questions: `?`, how many hops to follow, and `a`.
-
-    Ids: 0 padding, 1 the question mark, 2 to 1 + max_hops the number of hops, then n_names names. Each question is
-    about another chain; the answer, after the name, is the name that many links on. ValueError if max_hops is below 1
-    or there are too few names for one chain.
-    """
-
-    def __init__(self, n_names: int = 64, max_hops: int = 4):
-        check_at_least("max_hops", max_hops, 1)
-        check_at_least("n_names", n_names, max_hops + 1)
-        self.n_names, self.max_hops = n_names, max_hops
-        self.vocab_size = 2 + max_hops + n_names
-
-    def draw(
-        self,
-        batch_size: int,
-        rng: torch.Generator,
-        *,
-        hops: int,
-        links: int | None = None,
-        chains: int = 4,
-        questions: int = 1,
-    ) -> Questions:
-        """Texts of 2 chains links + 3 questions tokens.
-
-        hops       that every question asks for, at most max_hops
-        links      of each chain; None: as many as hops. With fixed links the text stays the same when hops grow
-        chains     as many as there are names for
-        questions  at most one for each chain
-        Raises ValueError.
-        """
-        check_at_least("hops", hops, 1, self.max_hops)
-        links = hops if links is None else links
-        check_at_least("links", links, hops)
-        check_at_least("chains", chains, 1, self.n_names // (links + 1))
-        check_at_least("questions", questions, 1, chains)
-        first = 2 + self.max_hops
-        names = some_without_repeats(batch_size, self.n_names, chains * (links + 1), rng)
-        names = names.unflatten(1, (chains, links + 1))
-        pairs = torch.stack([names[:, :, :-1], names[:, :, 1:]], -1).flatten(1, 2)  # [B, chains * links, 2]
-        order = some_without_repeats(batch_size, chains * links, chains * links, rng)
-        text = first + pairs.gather(1, order[..., None].expand(-1, -1, 2)).flatten(1)
-        asked = some_without_repeats(batch_size, chains, questions, rng)
-        ends = first + names[torch.arange(batch_size)[:, None], asked]  # [B, questions, links + 1]
-        sign = torch.ones_like(asked)
-        question = torch.stack([sign, sign + hops, ends[:, :, 0]], -1).flatten(1)
-        answers = torch.full((batch_size, text.shape[1] + 3 * questions), NOT_ASKED)
-        answers[:, text.shape[1] + 2 :: 3] = ends[:, :, hops]
-        return Questions(torch.cat([text, question], 1), answers)
-
-    def render(self, ids: Tensor) -> str:
-        """One text [T] as words: _ padding, ? a question, 2x two hops, n0 n1 ... names."""
-        first = 2 + self.max_hops
-        return " ".join(
-            "_" if i == PAD else "?" if i == 1 else f"{i - 1}x" if i < first else f"n{i - first}" for i in ids.tolist()
-        )
 
 
 class MultiTurn:

@@ -33,6 +33,9 @@ def test_the_headline_separates_on_every_seed():
     found = metrics(load_record("two_tasks"))
     assert min(found["hybrid"]["recall"]) >= 0.9 and min(found["hybrid"]["parity"]) >= 0.8
     assert max(found["softmax"]["parity"]) <= 0.7 and max(found["delta"]["recall"]) <= 0.6
+    found = metrics(load_record("multi_hop"))
+    assert min(x for entry in found.values() for x in entry["hops_1"]) >= 0.95
+    assert min(x for stack in STUDIES["multi_hop"].quick for x in found[stack]["hops_2"]) >= 0.8
     found = metrics(load_record("overwrite"))
     assert min(found["gated_deltanet"]["accuracy_hardest"]) >= 0.9 and max(found["linear"]["accuracy_hardest"]) <= 0.3
 

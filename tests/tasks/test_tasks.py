@@ -1,5 +1,7 @@
 """Tasks: answers recomputed by plain Python from the rendered text, repeatable, difficulty as said, bad input named."""
 
+import re
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -34,7 +36,9 @@ DRAWS = {
     "induction": (Induction(), {"length": 12}),
     "inductions": (Induction(), {"length": 12, "questions": 7}),
     "multi_hop": (MultiHop(), {"hops": 3, "chains": 3}),
-    "many_hops": (MultiHop(max_hops=3), {"hops": 2, "links": 3, "chains": 5, "questions": 4}),
+    "many_hops": (MultiHop(max_hops=3), {"hops": 2, "links": 3, "chains": 5, "questions": 9}),
+    "mixed_hops": (MultiHop(max_hops=3), {"hops": 3, "chains": 5, "questions": 9, "mixed": True}),
+    "spelled_hops": (MultiHop(max_hops=3), {"hops": 2, "links": 3, "questions": 5, "spelled": True}),
     "multi_turn": (MultiTurn(), {"turns": 7, "questions": 6}),
     "now": (MultiTurn(), {"turns": 7, "kind": "now"}),
     "then": (MultiTurn(), {"turns": 7, "questions": 3, "kind": "then"}),
@@ -83,14 +87,17 @@ def induction(words):
     return [words[words.index(word) + 1] for word in words[first:]]
 
 
-def multi_hop(words):
-    start = words.index("?")
-    links, said = dict(zip(words[:start:2], words[1:start:2], strict=True)), []
-    for n in range(start, len(words), 3):
-        name = words[n + 2]
-        for _ in range(int(words[n + 1][:-1])):
+def multi_hop(words, spelled=False):
+    start = next(n for n, word in enumerate(words) if re.fullmatch(r"\d+x", word))
+    assert words[:start:3] == [";"] * (start // 3)
+    links, said = dict(zip(words[1:start:3], words[2:start:3], strict=True)), []
+    while start < len(words):
+        hops, name = int(words[start][:-1]), words[start + 1]
+        for n in range(hops):
+            assert not spelled or words[start + 1 + n] == name
             name = links[name]
-        said.append(name)
+            said += [name] if spelled or n + 1 == hops else []
+        start += 1 + hops if spelled else 2
     return said
 
 
@@ -136,6 +143,7 @@ def permutations(words):
 
 READERS = dict.fromkeys(("recall", "overwriting", "stream", "needle"), key_value)
 READERS |= {"copying": copying, "induction": induction, "multi_hop": multi_hop, "multi_turn": multi_turn}
+READERS |= {"mixed_hops": multi_hop, "spelled_hops": lambda words: multi_hop(words, spelled=True)}
 READERS |= {"many_hops": multi_hop, "now": multi_turn, "then": multi_turn, "by_parity": by_parity}
 READERS |= {"fed_back": fed_back, "needles": key_value, "inductions": induction}
 READERS |= {"numbered": multi_turn, "by_parity_between": by_parity}
@@ -167,6 +175,39 @@ def test_a_seed_repeats_itself_and_ids_are_in_the_vocabulary(name):
     assert first.ids.shape == first.answers.shape and len(first.ids) == 8
     assert first.ids.min() >= 0 and first.ids.max() < task.vocab_size
     assert asked(first).any(1).all() and first.answers[asked(first)].max() < task.vocab_size
+
+
+def test_after_each_layer_one_hop_more():
+    task, difficulty = MultiHop(max_hops=3), {"hops": 3, "chains": 5, "questions": 9, "mixed": True}
+    by_layer = task.draw(8, torch.Generator().manual_seed(0), layers=4, **difficulty)
+    plain = task.draw(8, torch.Generator().manual_seed(0), **difficulty)
+    assert torch.equal(by_layer.ids, plain.ids) and by_layer.answers.shape == (4, *plain.ids.shape)
+    assert torch.equal(by_layer.answers[2], plain.answers) and torch.equal(by_layer.answers[3], plain.answers)
+    for ids, answers in zip(by_layer.ids, by_layer.answers.unbind(1), strict=True):
+        words = task.render(ids).split()
+        for layer in (1, 2, 3):
+            fewer = [f"{min(int(word[:-1]), layer)}x" if word.endswith("x") else word for word in words]
+            assert task.render(answers[layer - 1][answers[layer - 1] != NOT_ASKED]).split() == multi_hop(fewer)
+
+
+@pytest.mark.parametrize("hops,links,chains", [(1, 3, 4), (2, 3, 4), (3, 3, 5), (2, 5, 2), (1, 1, 3)])
+def test_guesses_are_right_as_often_as_said(hops, links, chains):
+    task = MultiHop(48, 5)
+    questions = task.draw(400, torch.Generator().manual_seed(0), hops=hops, links=links, chains=chains, questions=20)
+    found = Counter()
+    for ids, answers in zip(questions.ids, questions.answers, strict=True):
+        words = task.render(ids).split()[: 3 * links * chains]
+        onward = dict(zip(words[1::3], words[2::3], strict=True))
+        far = list(onward)
+        for _ in range(hops):
+            far = [onward[name] for name in far if name in onward]
+        kinds = {"a name": set(onward) | set(onward.values()), "a value": set(onward.values())}
+        kinds |= {"a name that occurs twice": set(onward) & set(onward.values()), "a name far enough in": set(far)}
+        said = task.render(answers[answers != NOT_ASKED]).split()
+        for kind, names in kinds.items():
+            found[kind] += sum(name in names for name in said) / max(len(names), 1) / len(said) / len(questions.ids)
+    expected = task.guesses(hops=hops, links=links, chains=chains)
+    assert found == pytest.approx(expected, abs=0.004)
 
 
 def test_two_tasks_are_half_and_half():
@@ -242,7 +283,12 @@ def test_accuracy_counts_questions_alone():
         (lambda r: MultiHop(max_hops=2).draw(2, r, hops=3), "hops: expected a whole number 1 to 2, got 3"),
         (lambda r: MultiTurn().draw(2, r, turns=17), "turns: expected a whole number 1 to 16, got 17"),
         (lambda r: MultiHop().draw(2, r, hops=2, links=1), "links: expected a whole number >= 2, got 1"),
-        (lambda r: MultiHop().draw(2, r, hops=1, questions=5), "questions: expected a whole number 1 to 4, got 5"),
+        (lambda r: MultiHop().draw(2, r, hops=1, questions=0), "questions: expected a whole number >= 1, got 0"),
+        (lambda r: MultiHop().draw(2, r, hops=1, layers=0), "layers: expected a whole number >= 1, got 0"),
+        (
+            lambda r: MultiHop().draw(2, r, hops=1, mixed=True, spelled=True),
+            "spelled: expected neither mixed nor layers",
+        ),
         (lambda r: MultiTurn().draw(2, r, turns=2, kind="past"), "kind: expected 'both', 'now' or 'then', got 'past'"),
         (lambda r: RecallByParity(4).draw(2, r, pairs=5, length=1), "pairs: expected a whole number 1 to 4, got 5"),
         (lambda r: Parity().draw(2, r, length=True), "length: expected a whole number >= 1, got True"),

@@ -120,8 +120,8 @@ def edge_of_rates(record: dict, model: str) -> str | None:
 
 
 def metrics(record: dict) -> dict[str, dict]:
-    """By model, lists over seeds; of three studies under the names of their questions: of recall_by_parity four
-    pairs, which are trained from the first step to the last."""
+    """By model, lists over seeds; of headline studies under the names of their questions: of recall_by_parity four
+    pairs, which are trained from the first step to the last, of multi_hop four chains."""
     found = {}
     for model, entry in record["summary"].items():
         by_test = entry["accuracy"]
@@ -133,6 +133,8 @@ def metrics(record: dict) -> dict[str, dict]:
             found[model] = {"accuracy_hardest": by_test[tests[-1]]}
         elif record["experiment"] == "recall_by_parity":
             found[model] = {"accuracy": by_test[tests[0]]}
+        elif record["experiment"] == "multi_hop":
+            found[model] = {"hops_1": by_test["1 hop, 4 chains"], "hops_2": by_test["2 hops, 4 chains"]}
         else:
             found[model] = {"accuracy": by_test}
     return found

@@ -20,8 +20,6 @@ from reference.tasks import (
     Stream,
 )
 
-HOPS = 3  # the most that multi_hop asks for
-
 
 def one_of(values: Sequence[int], rng: torch.Generator) -> int:
     """A random element."""
@@ -111,15 +109,17 @@ def recall_by_parity() -> Task:
 
 
 def multi_hop() -> Task:
-    """Eight chains of three links each, all in the text however many hops are asked; hops grow in the first third."""
-    task = MultiHop(n_names=64, max_hops=HOPS)
-    fixed = {"links": HOPS, "chains": 8}
-    tests = {f"{n} hops": {"hops": n, "questions": 8} | fixed for n in range(1, HOPS + 1)}
-    tests |= {f"{n} hops, 16 chains": {"hops": n, "links": HOPS, "chains": 16, "questions": 8} for n in (1, HOPS)}
+    """2 to 4 chains of three links, one or two hops from any name, in 64 tokens; tested up to 8 chains."""
+    task = MultiHop(n_names=32, max_hops=2)
+    tests = {
+        f"{hops} hop{'s' * (hops > 1)}, {n} chains": {"hops": hops, "links": 3, "chains": n, "questions": 14}
+        for n in (4, 6, 8)
+        for hops in (1, 2)
+    }
 
     def difficulty(rng: torch.Generator, progress: float) -> Difficulty:
-        most = 1 if progress < 0.15 else 2 if progress < 0.35 else HOPS
-        return {"hops": one_of(range(1, most + 1), rng), "questions": 8} | fixed
+        chains = one_of((2, 3, 4), rng)
+        return {"hops": 2, "mixed": True, "links": 3, "chains": chains, "questions": (64 - 9 * chains) // 2}
 
     return Task(task.vocab_size, task.draw, difficulty, tests)
 
