@@ -6,17 +6,20 @@ To add one, write the module and name it here. Python 3.6 must be able to read t
 """
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from importlib.util import find_spec
 from typing import List, Optional  # noqa: UP035  (old Pythons must get as far as the doctor)
 
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # disk full, file or share too large
 COMMANDS = {
     "train": "train a hybrid model on text; killed at any moment, it goes on where it was",
     "generate": "continue a text with a trained model",
     "cost": "what a published model needs at a context: memory, flops, bytes moved",
     "families": "the published models that load: mixers, ratio, parameters, bytes per token",
+    "check": "are your own operators right? test by test, in words",
     "vectors": "write or check conformance vectors for ports of the operators",
     "experiment": "run an experiment of the book again",
     "bench": "measure the operators against transformers, side by side",
@@ -47,6 +50,11 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
         if package == "reference" or is_installed(package):
             raise  # a mistake of ours, or a package of another version
         sys.exit(missing(package, chosen))
+    except BrokenPipeError:
+        raise  # run_in_shell knows whose pipe it was
+    except OSError as error:  # a full disk, a name that is too long, a folder that is a file
+        print(f"{chosen}: {error}", file=sys.stderr)
+        return 1
 
 
 def is_installed(package: str) -> bool:
@@ -72,17 +80,25 @@ def refuse_old_python() -> None:
 
 
 def run_in_shell(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
-    """main(); where the reader of our output has gone (`doctor | head -1`), end without a traceback, as others do."""
+    """main(); where the reader of our output has gone (`doctor | head -1`), the disk is full or Ctrl-C was pressed,
+    end without a traceback, as others do."""
     try:
         try:
             return main(argv)
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 128 + 2  # what a shell reports of a program that Ctrl-C ended
     except BrokenPipeError:
         if not output_is_closed():
             raise  # another pipe, say between two processes of a training
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
         return 128 + 13  # what a shell reports of a program that SIGPIPE ended
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        print(f"no room on the disk: {error}", file=sys.stderr)
+        return 1
 
 
 def output_is_closed() -> bool:

@@ -1,5 +1,11 @@
 """What arguments may be: whole numbers within bounds, and no NaN. Every package of the book checks with these."""
 
+import math
+from collections.abc import Mapping
+from numbers import Real
+from types import NoneType
+from typing import get_args, get_origin
+
 
 class NotANumber(ValueError):
     """An argument holds NaN or infinity. A class of its own: a training loop can tell it from a call that is wrong."""
@@ -29,3 +35,28 @@ def check_count(name: str, value: object, most: int | None = None) -> None:
     if not is_whole_number(value, 0, most):
         wanted = "a whole number >= 0" if most is None else f"a whole number from 0 to {most}"
         raise ValueError(f"{name}: expected {wanted}, got {cut_short(value)}")
+
+
+def check_types(record: object, hints: Mapping[str, object]) -> None:
+    """Raise ValueError that names the first field of a record whose value isn't what its annotation says.
+
+    hints: name -> annotation (typing.get_type_hints). int and float are finite numbers, a whole one is also a float,
+    and True and False are none; tuple[str, ...] may be a list. Annotations of other kinds are passed over.
+    """
+    for name, hint in hints.items():
+        kinds = get_args(hint) if get_origin(hint) is not tuple and get_args(hint) else (hint,)
+        tests = [_FITS.get(get_origin(kind) or kind) for kind in kinds]
+        value = getattr(record, name)
+        if None not in tests and not any(fits(value) for fits, _ in tests):
+            wanted = " or ".join(word for _, word in tests)
+            raise ValueError(f"{name}: expected {wanted}, got {cut_short(value)}")
+
+
+_FITS = {  # how a value of an annotation is known, and what it is called
+    bool: (lambda x: isinstance(x, bool), "True or False"),
+    int: (lambda x: isinstance(x, int) and not isinstance(x, bool), "a whole number"),
+    float: (lambda x: isinstance(x, Real) and not isinstance(x, bool) and abs(x) < math.inf, "a finite number"),
+    str: (lambda x: isinstance(x, str), "a name"),
+    NoneType: (lambda x: x is None, "None"),
+    tuple: (lambda x: isinstance(x, list | tuple) and all(isinstance(y, str) for y in x), "a list of names"),
+}

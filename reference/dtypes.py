@@ -11,4 +11,5 @@ def inner_dtype(x: Tensor) -> torch.dtype:
 
 def full_precision(x: Tensor) -> torch.autocast:
     """A context in which autocast doesn't change the operators' own choice of dtypes."""
-    return torch.autocast(x.device.type, enabled=False)
+    device = "cpu" if x.is_meta else x.device.type  # tensors without values have no autocast of their own
+    return torch.autocast(device, enabled=False)

@@ -99,7 +99,7 @@ def gated_delta_step(S: Array, k: Array, v: Array, g: float, beta: float) -> Arr
     S [Dk, Dv], k [Dk] of unit length, v [Dv], g scalar -> S [Dk, Dv].
     Source: Yang, Kautz and Hatamizadeh 2025, eq. 10 (their S is our S.T).
     """
-    return delta_step(decay(S, g), k, v, beta)  # (3.3)
+    return delta_step(decay(S, g), k, v, beta)  # (3.8)
 
 
 def kda_step(S: Array, k: Array, v: Array, g: Array, beta: float) -> Array:
@@ -108,7 +108,7 @@ def kda_step(S: Array, k: Array, v: Array, g: Array, beta: float) -> Array:
     S [Dk, Dv], k [Dk] of unit length, v [Dv], g [Dk] -> S [Dk, Dv]. Fading comes first:
     with a vector g, fading and erasing do not commute. Source: Kimi Team 2025, eq. 1.
     """
-    return delta_step(decay(S, g), k, v, beta)  # (3.4)
+    return delta_step(decay(S, g), k, v, beta)  # (3.9)
 
 
 # ---------------------------------------------------------------- scans over a sequence

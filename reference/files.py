@@ -22,13 +22,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write beside the target, then rename: a reader sees the old file or the new one. Into the installed package
-    nothing is written, whoever asks: ValueError."""
+    nothing is written, whoever asks: ValueError. OSError names the file."""
     refuse_installed(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         beside.write_bytes(data)
         beside.replace(path)
-    except BaseException:  # a full disk, Ctrl-C: what stands stays, and nothing lies beside it
+    except BaseException as error:  # a full disk, Ctrl-C: what stands stays, and nothing lies beside it
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"can't be written ({error.strerror})", str(path)) from None
         raise

@@ -76,6 +76,13 @@ def file_path(text: str) -> Path:
     return path
 
 
+def model_place(text: str) -> str:
+    """A folder with a model, or owner/name on the Hub."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a folder or owner/name, got an empty name")
+    return text
+
+
 def _path(text: str, kind: str) -> tuple[Path, bool, bool]:
     """(the path, whether it exists, whether it is a folder)."""
     if not text.strip():  # as an unset variable of the shell leaves it: Path("") would be the current folder

@@ -5,6 +5,7 @@ import subprocess
 import tomllib
 
 from reference.book.manifest import ROOT, read_manifest
+from tools.explorables import SCRIPTS
 
 book = read_manifest()
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
@@ -76,5 +77,14 @@ def describe(app, page, template, context, doctree) -> None:
     context["metatags"] = context.get("metatags", "") + "\n".join(lines)
 
 
+def load_explorables(app, page, template, context, doctree) -> None:
+    """Pages with a moving figure load its scripts; the others don't."""
+    if 'class="explorable"' in context.get("body", ""):
+        for name in SCRIPTS:
+            app.add_js_file(f"explore/{name}.js")
+        app.add_css_file("explore/explore.css")
+
+
 def setup(app) -> None:
     app.connect("html-page-context", describe)
+    app.connect("html-page-context", load_explorables)

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import random
 import shutil
 import signal
@@ -26,7 +27,9 @@ import reference
 from reference.__main__ import main as command_line
 from reference.checkpoints.chat import HubTokenizer
 from reference.ops import OPERATORS
+from reference.training.data import read_documents
 from reference.training.resume import load_newest
+from reference.training.tokenizer import ByteTokenizer
 from tests.checkpoints.tiny import PLAIN, build, some_ids
 
 SECONDS = 60
@@ -206,55 +209,96 @@ class Fuzz:
             ("right", "") if found[0] == wanted or same else ("fault", f"{how} {path.name}: {found[0].name} was used")
         )
 
-    def try_command(self, rng: random.Random) -> tuple[str, str]:
-        """A command line with odd values."""
-        words = ["train", "generate", "cost", "families", "vectors", "bench", "experiment", "nothing", ""]
-        options = [
-            "--data",
-            "--out",
-            "--steps",
-            "--lr",
-            "--layers",
-            "--batch-size",
-            "--tokenizer",
-            "--model",
-            "--prompt",
-        ]
-        options += [
-            "--tokens",
-            "--temperature",
-            "--top-k",
-            "--seed",
-            "--threads",
-            "--json",
-            "--context",
-            "--help",
-            "--x",
-        ]
-        values = [
-            "",
-            "x",
-            "-1",
-            "0",
-            "1",
-            "2.5",
-            "nan",
-            "1e308",
-            "9" * 40,
-            "a" * 5000,
-            "/dev/null/x",
-            "\udcff",
-            "3:1",
+    def try_index(self, rng: random.Random) -> tuple[str, str]:
+        """A checkpoint in several files: its index is damaged, or a file is gone, empty or another's."""
+        if "shards" not in self.models:
+            self.models["shards"] = self.folder / "shards"
+            reference.save_pretrained(build_ours(self.folder), self.models["shards"], max_shard_bytes=40_000)
+            with torch.no_grad():
+                self.logits["shards"] = reference.load_pretrained(self.models["shards"])(some_ids())
+        folder = self.copy(self.models["shards"])
+        path, files = folder / "model.safetensors.index.json", sorted(folder.glob("model-*.safetensors"))
+        how = rng.choice(["bytes", "bytes", "elsewhere", "gone", "cut", "swap", "value"])
+        if how in ("elsewhere", "value"):
+            fields = json.loads(path.read_text())
+            names = ["../../x.safetensors", "/etc/passwd", files[0].name, "", "model.safetensors", *ODD]
+            place = fields["weight_map"] if how == "elsewhere" else fields
+            place[rng.choice([*place, "lm_head.weight", "weight_map"])] = rng.choice(names)
+            path.write_text(json.dumps(fields))
+        elif how == "bytes":
+            path.write_bytes(damaged(path.read_bytes(), rng))
+        else:
+            file, other = rng.sample(files, 2)
+            data = file.read_bytes()
+            file.unlink()
+            if how != "gone":
+                file.write_bytes(data[: rng.randrange(len(data))] if how == "cut" else other.read_bytes())
+        try:
+            model = reference.load_pretrained(folder)
+        except ValueError as error:
+            return sentence(error, str(folder))
+        with torch.no_grad():
+            same = torch.equal(model(some_ids()), self.logits["shards"])
+        return ("right", "") if same else ("fault", f"{how}: other logits")
+
+    def try_data(self, rng: random.Random) -> tuple[str, str]:
+        """A text or .jsonl file with odd characters and damaged bytes: read exactly, or refused with file and line."""
+        odd = [
+            "a word ",
+            "\u2028",
+            "\x85",
+            "\0",
+            "\ufeff",
             "ü",
+            "\U0001f600",
+            "\x0b",
+            "\t",
+            "\r",
+            "<|endoftext|>",
+            "  ",
         ]
-        argv = [rng.choice(words)]
+        documents = ["x" + "".join(rng.choices(odd, k=rng.randrange(1, 12))) for _ in range(rng.randrange(1, 5))]
+        jsonl, end = rng.random() < 0.6, rng.choice(["\n", "\r\n"])
+        path = self.folder / ("odd.jsonl" if jsonl else "odd_text.txt")
+        lines = [json.dumps({"text": text}, ensure_ascii=rng.random() < 0.5) for text in documents]
+        text = end.join(lines) + rng.choice(["", end, end * 2]) if jsonl else "".join(documents)
+        data = rng.choice([b"", b"\xef\xbb\xbf"]) + text.encode()
+        whole = rng.random() < 0.5
+        path.write_bytes(data if whole else damaged(data, rng))
+        try:
+            found = read_documents(str(path))
+        except ValueError as error:
+            return sentence(error, str(path)) if not whole else ("fault", f"refused: {error}")
+        wanted = documents if jsonl else [text.replace("\r\n", "\n")]
+        if whole and found != wanted:
+            return "fault", f"{found!r} for {wanted!r}"
+        tokenizer = ByteTokenizer()
+        same = all(tokenizer.decode(tokenizer.encode(text)) == text for text in found)
+        return ("right", "") if same else ("fault", f"{found!r} doesn't come back from its ids")
+
+    def try_command(self, rng: random.Random) -> tuple[str, str]:
+        """A command line with odd values, on real and on odd files."""
+        if "run" not in self.models:
+            self.models["run"] = train_small(self.folder / "run")
+        fifo, text = self.folder / "fifo", self.folder / "run.txt"
+        if not fifo.exists():
+            os.mkfifo(fifo)
+        (self.folder / "odd.txt").write_text("a file, where a folder is wanted")
+        model = str(self.models["run"])
+        word = rng.choice(["train", "train", "generate", "generate", *WORDS])
+        argv = [word]
+        if word == "train":
+            argv += ["--data", str(text), "--out", str(self.folder / "odd.txt"), "--steps", "1"]
+            argv += ["--batch-size", "1", "--length", "16", "--preset", "tiny"]
+        elif word == "generate":
+            argv += ["--model", model, "--prompt", "a", "--tokens", "2"]
         for _ in range(rng.randrange(4)):
-            argv += [rng.choice(options), rng.choice(values)]
-        if "--out" in argv or argv[0] in ("train", "vectors"):
-            argv += ["--out", str(self.folder / "odd" / "a\0b") if rng.random() < 0.1 else str(self.folder / "odd.txt")]
-            (self.folder / "odd.txt").write_text("a file, where a folder is wanted")
+            option = rng.choice((OPTIONS.get(word, ANY) if rng.random() < 0.8 else ANY).split())
+            argv += [option, rng.choice([*VALUES, str(fifo), model, str(text), str(self.folder / "a\0b")])]
+        if word == "vectors":
+            argv += ["--out", rng.choice([str(self.folder / "odd.txt"), "/dev/null/x"])]
         out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(self.folder):
             try:
                 status = command_line(argv)
             except SystemExit as ended:
@@ -263,12 +307,20 @@ class Fuzz:
         if status in (0, None):
             return "right", ""
         said = err.getvalue().strip()
-        return (
-            ("refused", said)
-            if said and "Traceback" not in said
-            else ("fault", f"{argv}: status {status}: {said[-300:]}")
-        )
+        good = said and "Traceback" not in said and len(said) < 20_000
+        return ("refused", said) if good else ("fault", f"{argv}: status {status}: {said[-300:]}")
 
+
+WORDS = ["cost", "families", "vectors", "bench", "experiment", "doctor", "nothing", ""]
+OPTIONS = {
+    "train": "--data --steps --lr --layers --batch-size --length --accumulate --warm-up --clip --vocab-size "
+    "--tokenizer --seed --save-every --weight-decay --preset --dtype",
+    "generate": "--model --prompt --tokens --temperature --top-k --top-p --seed --threads",
+    "cost": "--context --batch --model",
+}
+ANY = " ".join(OPTIONS.values()) + " --json --help --x --quick"
+VALUES = ["", "x", "-1", "0", "1", "2.5", "nan", "inf", "1e308", "1e-320", "9" * 40, "a" * 300, "a" * 5000, "ü"]
+VALUES += ["/dev/null/x", "/dev/full", "~nouser/x", "\udcff", "3:1", "1000000000:1", "--", "4096", "2147483648"]
 
 CHANGES = (
     lambda x: x[:, :1],
@@ -322,6 +374,12 @@ def make_tokenizer(folder: Path) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps(about))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1]}))
     return folder
+
+
+def build_ours(folder: Path) -> torch.nn.Module:
+    """A small published model, loaded."""
+    build("qwen3").save_pretrained(folder / "before_shards")
+    return reference.load_pretrained(folder / "before_shards")
 
 
 def train_small(folder: Path) -> Path:

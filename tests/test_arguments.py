@@ -1,9 +1,11 @@
 """What counts as a whole number, and that NaN has an error of its own."""
 
+from typing import NamedTuple, get_type_hints
+
 import pytest
 import torch
 
-from reference.arguments import NotANumber, check_count, check_positive_int, is_whole_number
+from reference.arguments import NotANumber, check_count, check_positive_int, check_types, is_whole_number
 from reference.ops import recurrent_linear_attention
 
 
@@ -28,3 +30,34 @@ def test_an_operator_names_nan_by_a_class_of_its_own():
     x = torch.ones(1, 2, 1, 3)
     with pytest.raises(NotANumber, match="k: expected numbers, got NaN"):
         recurrent_linear_attention(x, x.clone().fill_(torch.nan), x)
+
+
+class Record(NamedTuple):
+    size: int = 1
+    share: float | None = None
+    on: bool = False
+    kinds: tuple[str, ...] | None = ()
+    other: dict = {}  # noqa: RUF012 (never changed)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"size": True}, "size: expected a whole number, got True"),
+        ({"size": 1.0}, "size: expected a whole number, got 1.0"),
+        ({"size": None}, "size: expected a whole number, got None"),
+        ({"share": float("nan")}, "share: expected a finite number or None, got nan"),
+        ({"share": "1"}, "share: expected a finite number or None, got '1'"),
+        ({"on": 1}, "on: expected True or False, got 1"),
+        ({"kinds": "ab"}, "kinds: expected a list of names or None, got 'ab'"),
+        ({"kinds": (1,)}, r"kinds: expected a list of names or None, got \(1,\)"),
+    ],
+)
+def test_a_field_of_another_type_is_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        check_types(Record(**values), get_type_hints(Record))
+
+
+def test_fields_of_their_types_pass():
+    check_types(Record(), get_type_hints(Record))
+    check_types(Record(2**70, 3, True, ["a"], other=5), get_type_hints(Record))

@@ -6,10 +6,12 @@ import time
 
 import pytest
 
+from reference.bench import kernels as kernel_bench
 from reference.bench.ledger import exponent, overtakes
 from reference.bench.measure import peak_resident_bytes, repeated_work, side_by_side
 from reference.bench.ops import D, multiply_adds
 from reference.commands.bench import main
+from reference.kernels import choice, language
 
 
 def test_works_are_timed_in_turns():
@@ -50,7 +52,7 @@ def test_the_operator_bench_prints_a_table_and_writes_json_and_figure(tmp_path, 
     monkeypatch.setattr("reference.bench.ops.SHAPES", [(256, 8)])
     assert main(["ops", "--quick", "--threads", "1", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"\| what +\| ours +\| transformers \| ratio +\| wanted \|\n\| -+ \|", printed)
+    assert re.search(r"\| what +\| ours +\| transformers \| ratio +\|\n\| -+ \|", printed)
     assert "1 threads" in printed
     record = json.loads((tmp_path / "bench_ops.json").read_text())
     assert record["quick"] and record["machine"]["torch"]
@@ -105,3 +107,26 @@ def test_bad_arguments_are_named(argv, message, capsys):
     with pytest.raises(SystemExit):
         main(argv)
     assert message in capsys.readouterr().err
+
+
+def test_the_kernel_bench_says_that_it_needs_a_gpu(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["kernels", "--quick"]) == 1
+    assert "no CUDA GPU that PyTorch can use" in capsys.readouterr().err
+
+
+def test_the_kernel_bench_measures_every_side_and_leaves_the_choice_as_it_was():
+    before = choice.takes_kernel
+    record = kernel_bench.measure_kernels("cpu", (2,), (32,), 1, D=16)
+    assert choice.takes_kernel is before
+    assert list(record["table"]) == ["forward 2 x 32", "forward+backward 2 x 32", "decode 2"]
+    for entry in record["table"].values():
+        assert entry["ratios"]["PyTorch loop"] == entry["PyTorch loop"]["median"] / entry["kernels"]["median"]
+    text = kernel_bench.kernel_summary(record)
+    assert "forward 2 x 32" in text and "PyTorch loop" in text and "fla can't be imported" in text
+
+
+def test_compiling_the_kernels_says_what_is_missing(capsys, monkeypatch):
+    monkeypatch.setattr(language, "triton", None)
+    assert main(["kernels", "--compile"]) == 1
+    assert "Triton can't be imported: pip install '.[kernels]'" in capsys.readouterr().err

@@ -15,11 +15,12 @@ TAG = re.compile(r"\((\d+\.\d+)\)")
 # A room of the house, a folder or a loose module of reference/, may import only from rooms on lower floors.
 FLOORS = (
     ("arguments", "derivatives", "dtypes", "equations", "files", "options"),
+    ("kernels",),
     ("book", "ops", "tasks"),
     ("layers", "plotting", "integrations"),
     ("model", "notebook"),
     ("checkpoints", "distributed"),
-    ("training", "bench", "checks"),
+    ("training", "bench", "checks", "conformance"),
     ("experiments",),
     ("commands",),
     ("__main__", "__init__"),

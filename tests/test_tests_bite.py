@@ -1,8 +1,8 @@
 """The tests are tested: every piece of the bug museum (tests/mutants) must be caught by the test that it names.
 
 A piece is a patch that plants a mistake that somebody shipped. It is applied to a copy of reference/ and of the
-tests of operators and checkpoints. The last piece mutates a test instead: with it the acausal operator has to get
-through, or it proves nothing.
+tests of operators, kernels, models and checkpoints. The last piece mutates a test instead: with it the acausal
+operator has to get through, or it proves nothing.
 """
 
 import os
@@ -53,7 +53,7 @@ def apply(diff: str, folder: Path) -> None:
 
 
 def copy_to(folder: Path) -> Path:
-    for part in ("reference", "tests/ops", "tests/checkpoints"):
+    for part in ("reference", "tests/ops", "tests/kernels", "tests/model", "tests/checkpoints"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "tests" / "__init__.py").touch()

@@ -19,8 +19,9 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from reference.book.manifest import ROOT, Chapter, Manifest, read_manifest
+from reference.book.manifest import ROOT, Chapter, Manifest, online_links, read_manifest
 from reference.files import write_text
+from tools import explorables
 from tools.chapters import downloadable, read_notebook
 from tools.references import bibliography
 from tools.site_cells import figure_html, stage_code
@@ -75,6 +76,7 @@ def stage_chapter(chapter: Chapter, pages: dict[int, str], target: Path) -> None
     for i, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             cell.source = number_equations(link_equations(link_citations(cell.source), chapter.number, pages))
+            cell.source = explorables.MARK.sub(explorables.figure, cell.source)
             if i == 0:
                 title, _, rest = cell.source.partition("\n")
                 cell.source = f"{title}\n\n{notebook_links(chapter)}\n{rest}"
@@ -85,9 +87,11 @@ def stage_chapter(chapter: Chapter, pages: dict[int, str], target: Path) -> None
 
 def notebook_links(chapter: Chapter) -> str:
     name = chapter.notebook.name
+    links = online_links(read_manifest(), chapter)
+    online = "".join(f' · <a href="{address}">Open in {place}</a>' for place, address in links.items())
     return (
         f'<p class="notebook-links"><a href="../notebooks/{name}" download>Download the notebook</a> · '
-        f'<a href="{LAB}/{name}">Open in Jupyter</a> (runs where <code>make lab</code> runs)</p>'
+        f'<a href="{LAB}/{name}">Open in Jupyter</a> (runs where <code>make lab</code> runs){online}</p>'
     )
 
 
@@ -121,6 +125,7 @@ def stage_front(text: str, book: Manifest) -> str:
     code = f"The code and the notebooks are at [{book.repository}]({book.repository})." if book.repository else ""
     for mark, words in {"subtitle": f"*{book.subtitle}.*", "chapters": chapter_table(book), "code": code}.items():
         text = text.replace(f"<!--{mark}-->", words)
+    text = explorables.MARK.sub(explorables.figure, text)
     return stack_tables(FRONT_FIGURE.sub(lambda m: figure_html(m["name"], m["alt"], root=""), text))
 
 

@@ -27,6 +27,8 @@ from reference.files import write_bytes, write_text
 from tools.copies import downloadable, for_students, packed
 from tools.metadata import METADATA, clean
 from tools.references import HEADING, reference_list
+from tools.symbols import HEADING as SYMBOLS
+from tools.symbols import symbol_list
 
 __all__ = ["METADATA", "clean", "downloadable"]  # of what others take from here, the imported ones
 
@@ -79,6 +81,7 @@ def _whole(path: Path, read: Callable[[Path], nbformat.NotebookNode]) -> nbforma
 
 def write_pair(chapter: Chapter, notebook: nbformat.NotebookNode) -> None:
     fill_references(notebook)
+    fill_symbols(notebook, chapter.number)
     write_text(chapter.notebook, as_file(clean(notebook, chapter.number)))
     write_text(chapter.text, as_text(notebook))
 
@@ -95,6 +98,15 @@ def fill_references(notebook: nbformat.NotebookNode) -> None:
     cited = "\n".join(c.source for c in notebook.cells[:-1] if c.cell_type == "markdown")
     notebook.cells[-1].source = reference_list(cited)
     clean(notebook, int(notebook.cells[0].id[1:3]))
+
+
+def fill_symbols(notebook: nbformat.NotebookNode, number: int) -> None:
+    """Generate the list of symbols, the cell before the references, from appendix/notation.md."""
+    notebook.cells = [c for c in notebook.cells if c.cell_type != "markdown" or not c.source.startswith(SYMBOLS)]
+    words = "\n\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    if (symbols := symbol_list(number, words)) is not None:
+        notebook.cells.insert(-1, nbformat.v4.new_markdown_cell(symbols))
+    clean(notebook, number)
 
 
 def run(chapter: Chapter) -> None:

@@ -183,6 +183,16 @@ def student(*numbers: str) -> None:
     run(PYTHON, "-m", "tools.chapters", "student", *numbers)
 
 
+def teach(*arguments: str) -> None:
+    """write a teacher's pack: plan, slides, figures, equations, questions, cards, copies: build/teach/ (--pdf)"""
+    run(PYTHON, "-m", "tools.teach", *arguments)
+
+
+def progress() -> None:
+    """list the exercises that you have solved, and what is left"""
+    run(PYTHON, "-m", "tools.progress")
+
+
 def everywhere(*arguments: str) -> None:
     """prove that no output rests on this machine: all chapters under other kernels and noise (hours; --help)"""
     run(PYTHON, "-m", "tools.everywhere", *arguments)
@@ -203,10 +213,11 @@ def hooks() -> None:
 
 COMMANDS = {
     "setup": setup, "book": book, "lab": lab, "work": work, "reset": reset, "test": test, "run": execute, "sync": sync,
-    "everywhere": everywhere, "student": student, "doctor": doctor, "lint": lint, "format": fmt, "hooks": hooks,
+    "everywhere": everywhere, "student": student, "teach": teach, "progress": progress, "doctor": doctor,
+    "lint": lint, "format": fmt, "hooks": hooks,
 }  # fmt: skip
-TAKE_ARGUMENTS = {"lab", "reset", "test", "run", "sync", "student", "everywhere"}
-WRITE_NOTHING = {"doctor"}
+TAKE_ARGUMENTS = {"lab", "reset", "test", "run", "sync", "student", "teach", "everywhere"}
+WRITE_NOTHING = {"doctor", "progress"}
 
 
 def parse(description: str, arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:

@@ -26,6 +26,8 @@ def stage_code(cell: nbformat.NotebookNode, chapter: int, drawn: int) -> int:
     tags = cell.metadata.get("tags", [])
     if "solution" in tags:
         extras |= {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
+    elif cell.metadata.get("name", "").startswith("answer-"):
+        extras |= {"code_prompt_show": "Show the run behind the answer", "code_prompt_hide": "Hide the run"}
     elif only_draws(cell.source):
         extras |= {"code_prompt_show": "Show the plotting code", "code_prompt_hide": "Hide the plotting code"}
         cell.metadata["tags"] = [*tags, "hide-input"]

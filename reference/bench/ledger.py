@@ -7,7 +7,7 @@ beside the formula's at the same lengths, and the lengths where a linear layer o
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import NamedTuple
 
@@ -56,11 +56,11 @@ REGIMES = {
 
 
 @torch.no_grad()
-def count_mixers(tokens: int, width: int = WIDTH) -> dict[str, dict[str, list]]:
+def count_mixers(tokens: int, width: int = WIDTH, names: Iterable[str] = NAMES) -> dict[str, dict[str, list]]:
     """[formula, count] for each mixer: flops of a prompt and of a decode step, bytes held, least bytes a step has to
     move beside those that the layer's, and the operator's, separate operations touch (weights left out)."""
     found = {}
-    for name in NAMES:
+    for name in names:
         config, mixer = random_mixer(name, width)
         x, state, weights = torch.randn(1, tokens, width), filled_state(config, tokens), mixer_parameters(config, 0)
         step, alone, after = (

@@ -12,7 +12,7 @@ from reference.model.block import build_mixer
 from reference.model.config import HybridConfig
 
 WIDTH = 512
-NAMES = {  # what the tables call them, and layer_types' word
+NAMES = {  # what chapter 11's tables call them, and layer_types' word
     "softmax": "full_attention",
     "softmax, 2 key heads": "full_attention",
     "window": "sliding_attention",
@@ -22,17 +22,18 @@ NAMES = {  # what the tables call them, and layer_types' word
     "KDA": "kda",
     "lightning": "lightning_attention",
 }
+ALL_NAMES = NAMES | {"Mamba-2": "mamba2", "short convolution": "short_conv"}  # one of every kind
 
 
 def mixer_config(name: str, width: int = WIDTH) -> HybridConfig:
     """A model of one layer with the mixer of that name: 8 heads of width / 8 channels, a window and a choice of 256."""
-    if name not in NAMES:
-        raise ValueError(f"name: expected one of {list(NAMES)}, got {name!r}")
+    if name not in ALL_NAMES:
+        raise ValueError(f"name: expected one of {list(ALL_NAMES)}, got {name!r}")
     D = width // 8
     config = HybridConfig(
         vocab_size=256,
         hidden_size=width,
-        layer_types=(NAMES[name],),
+        layer_types=(ALL_NAMES[name],),
         intermediate_size=width,
         num_attention_heads=8,
         num_key_value_heads=8,

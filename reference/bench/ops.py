@@ -82,12 +82,12 @@ def add_times(table: dict, name: str, times: dict[str, Times], *, per: int = 1) 
 
 def table_rows(record: dict) -> list[str]:
     """The table of a record, as Markdown with aligned columns."""
-    rows = [("what", "ours", "transformers", "ratio", "wanted")]
+    rows = [("what", "ours", "transformers", "ratio")]
     for name, entry in record["table"].items():
         ours, theirs = (_amount(entry[who]) if who in entry else "-" for who in ("ours", "theirs"))
         ratio = f"{entry['ratio']:.1f}x" if "ratio" in entry else "-"
-        rows.append((name, ours, theirs, ratio, f"{entry['target']:g}x" if "target" in entry else ""))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        rows.append((name, ours, theirs, ratio))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return [f"| {line} |" for line in (lines[0], " | ".join("-" * width for width in widths), *lines[1:])]
 

@@ -49,6 +49,7 @@ class Manifest(NamedTuple):
     description: str
     authors: list[str]
     repository: str
+    run_online: dict[str, str]
     chapters: list[Chapter]
     planned: list[Planned]
     appendices: list[str]
@@ -64,7 +65,20 @@ def read_manifest(path: Path = ROOT / "book.yml") -> Manifest:
         raise ValueError(
             f"book.yml: repository: expected an address that starts with https://, got {fields['repository']!r}"
         )
+    for place, address in fields["run_online"].items():
+        if not address.startswith("https://") or "{path}" not in address:
+            expected = "expected an https:// address with {path}"
+            raise ValueError(f"book.yml: run_online: {place}: {expected}, got {address!r}")
     return Manifest(**fields)
+
+
+def online_links(book: Manifest, chapter: Chapter) -> dict[str, str]:
+    """Where a browser runs the chapter: name -> address; none while the book has no public repository."""
+    if not book.repository:
+        return {}
+    owner = book.repository.removeprefix("https://github.com/").rstrip("/")
+    path = f"chapters/{chapter.notebook.name}"
+    return {place: address.format(repository=owner, path=path) for place, address in book.run_online.items()}
 
 
 def _checked(kind: Any, data: dict[str, Any], where: str) -> dict[str, Any]:

@@ -21,15 +21,17 @@ def compare_activations(ours: nn.Module, theirs: nn.Module, ids: Tensor, inside:
     inside: a block's number; its norms, mixer and MLP are compared too, each on the input that its own model gives it.
     theirs is a causal language model of transformers. Raises ValueError if the two have different numbers of blocks.
     """
-    core = theirs.model.language_model if hasattr(theirs.model, "language_model") else theirs.model
+    core = getattr(theirs, theirs.base_model_prefix)
+    core = getattr(core, "language_model", core)
+    norm = next(getattr(core, name) for name in LAST_NORMS if hasattr(core, name))
     if len(core.layers) != len(ours.layers):
         raise ValueError(f"theirs: expected {len(ours.layers)} blocks as ours has, got {len(core.layers)}")
-    pairs = [("embed_tokens", ours.embed_tokens, core.embed_tokens)]
+    pairs = [("embed_tokens", ours.embed_tokens, core.get_input_embeddings())]
     for n, (here, there) in enumerate(zip(ours.layers, core.layers, strict=True)):
         if n == inside:
             pairs += [(f"layers.{n}.{name}", a, b) for name, a, b in _parts(here, there)]
         pairs.append((f"layers.{n}", here, there))
-    pairs += [("norm", ours.norm, core.norm), ("lm_head", ours.lm_head, theirs.lm_head)]
+    pairs += [("norm", ours.norm, norm), ("lm_head", ours.lm_head, theirs.lm_head)]
     seen: dict[nn.Module, Tensor] = {}
 
     def keep(module: nn.Module, inputs: tuple, output: object) -> None:
@@ -55,13 +57,23 @@ def first_difference(ours: nn.Module, theirs: nn.Module, ids: Tensor, *, bound: 
     return next(x for x in inside if not x.size <= bound)
 
 
+LAST_NORMS = ("norm", "norm_f", "final_layernorm", "embedding_norm")
+# What transformers calls the parts of a block, by our names.
+PARTS_OF_A_BLOCK = {
+    "input_layernorm": ("input_layernorm", "norm", "operator_norm"),
+    "mixer": ("linear_attn", "mamba", "conv", "self_attn", "mixer"),
+    "post_attention_layernorm": ("post_attention_layernorm", "pre_ff_layernorm", "ffn_norm"),
+    "mlp": ("mlp", "feed_forward"),
+    "post_feedforward_layernorm": ("post_feedforward_layernorm",),
+}
+
+
 def _parts(here: nn.Module, there: nn.Module) -> list[tuple[str, nn.Module, nn.Module]]:
-    mixer = there.linear_attn if hasattr(there, "linear_attn") else there.self_attn
-    names = ["input_layernorm", "post_attention_layernorm", "mlp", "post_feedforward_layernorm"]
-    both = {name: (getattr(here, name, None), getattr(there, name, None)) for name in names}
-    parts = [("input_layernorm", *both["input_layernorm"]), ("mixer", here.mixer, mixer)]
-    parts += [(name, *both[name]) for name in names[1:]]
-    return [(name, a, b) for name, a, b in parts if a is not None and b is not None]
+    found = []
+    for name, theirs in PARTS_OF_A_BLOCK.items():
+        a, b = getattr(here, name, None), next(filter(None, (getattr(there, x, None) for x in theirs)), None)
+        found += [] if a is None or b is None else [(name, a, b)]
+    return found
 
 
 def _size(got: Tensor, wanted: Tensor) -> float:

@@ -79,6 +79,8 @@ class Family:
       mixers          their layer_types -> our kinds of layer
       default_layers  (number of layers, their fields) -> layer_types, where config.json leaves them out
       says_layers     whether its config.json has layer_types
+      positions       whether its config.json says anything of rotary positions; without, no layer has them
+      rope_by_kind    whether rope_parameters says one thing for full_attention, another for sliding_attention
       default_theta   rope_theta where it is left out
       default_rope    rope_parameters where the file has none
       null_theta      whether a rope_theta of null means no positions
@@ -91,6 +93,8 @@ class Family:
       mixer           our kind of layer -> the beginning of its mixer's names, where it isn't "self_attn."
       layouts         tensors that are split, fused or reordered, see `layouts`
       spellings       parts of names that files write in two ways: (one, the other)
+      embedding       the embedding's name
+      last_norm       the last norm's name
       prefixes        what stands before all names except lm_head's: the first is what we write
       ignored         parts of names in the file that the language model has no use for
     """
@@ -107,6 +111,8 @@ class Family:
     mixers: Mapping[str, str] = field(default_factory=lambda: {"full_attention": "full_attention"})
     default_layers: Callable[[int, Given], list[str]] = lambda n, given: ["full_attention"] * n
     says_layers: bool = True
+    positions: bool = True
+    rope_by_kind: bool = False
     default_theta: float = 10_000.0
     default_rope: Mapping[str, object] = field(default_factory=dict)
     null_theta: bool = False
@@ -118,5 +124,7 @@ class Family:
     mixer: Mapping[str, str] = field(default_factory=dict)
     layouts: tuple[Layout, ...] = ()
     spellings: tuple[tuple[str, str], ...] = ()
+    embedding: str = "embed_tokens"
+    last_norm: str = "norm"
     prefixes: tuple[str, ...] = ("model.",)
     ignored: tuple[str, ...] = ("rotary_emb.inv_freq",)

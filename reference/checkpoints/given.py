@@ -19,7 +19,8 @@ NEUTRAL = set(
     attn_implementation _attn_implementation mamba_ssm_dtype torchscript tokenizer_class max_window_layers
     num_nextn_predict_layers mtp_num_hidden_layers mtp_use_dedicated_embeddings num_mtp_modules mtp_transformer_layers
     use_mtp is_llama_config transformers.js_config unsloth_fixed unsloth_version temperature top_p top_k do_sample
-    max_length min_length linear_a_log_min linear_a_log_max linear_dt_min linear_dt_max linear_dt_init_floor block_size
+    max_length max_sequence_length min_length linear_a_log_min linear_a_log_max linear_dt_min linear_dt_max
+    linear_dt_init_floor block_size
     """.split()  # noqa: SIM905 (a list of 50 strings is harder to read)
 )
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", NoneType: "null"}
@@ -33,6 +34,7 @@ class Given:
 
     def __init__(self, values: dict, path: Path | str, ignore: tuple[str, ...] = ()):
         self.values, self.path, self.ignore = values, path, set(ignore)
+        self.said = frozenset(values)  # the names of all fields, read or not
 
     def take(self, name: str, default: object = REQUIRED, kind: object = None) -> object:
         """The field's value, or its default; kind: as in `check`."""

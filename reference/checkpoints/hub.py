@@ -11,7 +11,10 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def find_folder(path_or_hub_id: str | Path, *, weights: bool = True) -> Path:
     """The folder itself, or a copy of the Hub's repository in its cache. weights: False fetches the small files only,
     so that what can be refused is refused before the long download. Raises ValueError that says what was tried."""
-    folder = Path(path_or_hub_id).expanduser()
+    try:
+        folder = Path(path_or_hub_id).expanduser()
+    except RuntimeError:  # ~ and the name of nobody
+        raise ValueError(f"{path_or_hub_id}: is no folder of anybody here") from None
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ValueError(f"{folder}: has no config.json")

@@ -20,6 +20,19 @@ def separate_experts(gate: str, up: str, down: str, where: str = "mlp.experts.")
     return Layout(("mlp.gate_up_proj", "mlp.down_proj"), plan)
 
 
+def experts_apart_or_stacked(gate: str, up: str, down: str) -> Layout:
+    """As separate_experts, or all experts in two tensors, stacked as ours: the files on the Hub and those that
+    transformers saves differ in it (Qwen3.5-MoE). We write them apart."""
+    separate = separate_experts(gate, up, down)
+
+    def plan(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+        if shape_in_file("mlp.experts.gate_up_proj") is None:
+            return separate.plan(block, config, shape_in_file)
+        return {f"mlp.experts.{name}": Pieces((block[f"mlp.{name}"],)) for name in ("gate_up_proj", "down_proj")}
+
+    return Layout(separate.ours, plan)
+
+
 def _alternating(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
     both, back = block["mlp.gate_up_proj"], block["mlp.down_proj"]  # [E, 2 I, D], [E, D, I]
     experts, model, width = back.shape
@@ -73,3 +86,22 @@ def apart(ours: str, *theirs: str, anywhere: bool = False) -> Layout:
         return {name: Pieces((part,)) for name, part in zip(theirs, whole.split(sizes), strict=True)}
 
     return Layout((ours,), plan)
+
+
+def flat(ours: str, theirs: str) -> Layout:
+    """A tensor of ours with axes of one is a vector in the file."""
+
+    def plan(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+        return {theirs: Pieces((block[ours],), shape=(block[ours].numel(),))}
+
+    return Layout((ours,), plan)
+
+
+def gate_above_up(ours: str, theirs: str) -> Layout:
+    """A SwiGLU whose gate and up are one matrix in the file (Granite)."""
+
+    def plan(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+        gate, up, down = (block[f"{ours}{part}_proj.weight"] for part in ("gate", "up", "down"))
+        return {f"{theirs}input_linear.weight": Pieces((gate, up)), f"{theirs}output_linear.weight": Pieces((down,))}
+
+    return Layout(tuple(f"{ours}{part}_proj.weight" for part in ("gate", "up", "down")), plan)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -67,7 +67,7 @@ def load_pretrained(
     family, config = read_config(find_folder(path_or_hub_id, weights=False), ignore_fields)
     folder = find_folder(path_or_hub_id)
     headers = read_headers(folder)
-    check_layers(config, headers, folder)
+    check_sizes(config, {name: header.shape for name, header in headers.items()}, folder)
     try:
         with torch.device("meta"):
             model = HybridLM(config)
@@ -85,12 +85,20 @@ def load_pretrained(
     return model.eval()
 
 
-def check_layers(config: HybridConfig, headers: Mapping[str, object], folder: Path) -> None:
-    """ValueError where config.json has more layers than the files: before a model of that many is built."""
-    there = 1 + max((int(n) for name in headers for n in LAYER_IN_NAME.findall(name)), default=-1)
+def check_sizes(config: HybridConfig, shapes: Mapping[str, Sequence[int]], folder: Path) -> None:
+    """ValueError where config.json has more layers or wider heads than the files, whose shapes are given by name.
+
+    Before the model is built: its layers cost time, and its angles memory, even where its weights have none yet.
+    """
+    there = 1 + max((int(n) for name in shapes for n in LAYER_IN_NAME.findall(name)), default=-1)
     if config.num_hidden_layers > there + 1:
         wanted = f"expected at most {there}, the layers in the files, got {config.num_hidden_layers}"
         raise ValueError(f"{folder / 'config.json'}: num_hidden_layers: {wanted}")
+    widest = max((n for shape in shapes.values() for n in shape), default=0)
+    for name in ("head_dim", "qk_rope_head_dim", "index_head_dim"):
+        if getattr(config, name) > widest:
+            wanted = f"expected at most {widest}, the longest axis in the files, got {getattr(config, name)}"
+            raise ValueError(f"{folder / 'config.json'}: {name}: {wanted}")
 
 
 def match(family: Family, model: HybridLM, headers: dict[str, Header], folder: Path) -> dict[str, str]:
@@ -112,7 +120,7 @@ def match(family: Family, model: HybridLM, headers: dict[str, Header], folder: P
     ignored = [part.format(num_hidden_layers=model.config.num_hidden_layers) for part in family.ignored]
     if model.config.tie_word_embeddings and "lm_head.weight" in headers:  # a copy of the embedding is no surplus
         known.add("lm_head.weight")
-        embedding = names[f"{prefix}embed_tokens.weight"]
+        embedding = names[f"{prefix}{family.embedding}.weight"]
         if differing_rows(headers["lm_head.weight"], "lm_head.weight", headers[embedding], embedding):
             wanted = f"expected the same as {embedding}, since config.json has tie_word_embeddings; they differ"
             raise ValueError(f"{headers['lm_head.weight'].file}: lm_head.weight: {wanted}")

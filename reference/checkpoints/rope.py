@@ -19,6 +19,8 @@ def read_rope(given: Given, ours: dict, family: Family) -> dict:
     Where a file has both, rope_scaling is what somebody added by hand, as model cards advise for YaRN: it replaces all
     of rope_parameters, as in transformers (modeling_rope_utils.py, convert_rope_params_to_dict).
     """
+    if family.rope_by_kind:
+        _one_for_both_kinds(given, family)
     default_theta, partial, may_be_null = family.default_theta, family.partial_rotary, family.null_theta
     older, newer = (given.take(name, None, dict | None) for name in ("rope_scaling", "rope_parameters"))
     rope = dict(older or (family.default_rope if newer is None else newer))
@@ -61,8 +63,31 @@ def read_rope(given: Given, ours: dict, family: Family) -> dict:
         given.fail("rope_parameters", str(error))
 
 
-def write_rope(config: HybridConfig, has_share: bool) -> dict:
+def _one_for_both_kinds(given: Given, family: Family) -> None:
+    """Put what stands under full_attention in the place of the whole: layers with windows turn as fast as those, by
+    plain frequencies. Raises ValueError where they don't."""
+    whole, older = (given.take(name, None, dict | None) for name in ("rope_parameters", "rope_scaling"))
+    whole = whole or {}
+    kinds = [whole.get(f"{kind}_attention") for kind in ("full", "sliding")]
+    for x in kinds:
+        given.check("rope_parameters", x, dict | None)
+    full, windowed = (kinds[0] or {}) | (older or {}), kinds[1] or {}
+    unknown = set(whole) - {"full_attention", "sliding_attention"}
+    theta = given.take("rope_theta", family.default_theta, float)
+    thetas = [rope.get("rope_theta", theta) for rope in (full, windowed)]
+    if unknown or windowed.get("rope_type", "default") != "default" or thetas[0] != thetas[1]:
+        wanted = "one rope_theta for full_attention and sliding_attention, and scaling for the former alone"
+        given.fail("rope_parameters", f"expected {wanted}, got {whole}")
+    if theta != family.default_theta and "rope_theta" not in windowed:
+        given.fail("rope_theta", f"{family.name} reads it for full_attention only: name it in rope_parameters")
+    given.values["rope_parameters"] = {"rope_theta": thetas[0]} | full
+
+
+def write_rope(config: HybridConfig, has_share: bool, by_kind: bool = False) -> dict:
     """The newer spelling."""
+    if by_kind:
+        plain = {"rope_type": "default", "rope_theta": config.rope_theta}
+        return {"full_attention": write_rope(config, has_share), "sliding_attention": plain}
     rope = {"rope_type": "default", "rope_theta": config.rope_theta}
     if has_share:
         rope["partial_rotary_factor"] = config.partial_rotary_factor

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -53,9 +54,7 @@ def save_pretrained(
         if len(shards) > 1:
             files = [f"model-{n + 1:05d}-of-{len(shards):05d}.safetensors" for n in range(len(shards))]
         for file, names in zip(files, shards, strict=True):
-            beside = folder / f"{file}.{os.getpid()}.part"
-            save_file({name: _joined(plan[name]) for name in names}, beside, metadata={"format": "pt"})
-            beside.replace(folder / file)
+            _write_shard({name: _joined(plan[name]) for name in names}, folder / file)
     for path in old:
         if path.name not in files:
             path.unlink()
@@ -66,6 +65,19 @@ def save_pretrained(
         write_text(folder / INDEX, json.dumps(about, indent=2) + "\n")
     write_text(folder / "config.json", json.dumps(theirs, indent=2) + "\n")
     return folder
+
+
+def _write_shard(tensors: dict[str, Tensor], path: Path) -> None:
+    """Beside the target, then renamed. OSError that names the file where the disk is full; then nothing is left."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, beside, metadata={"format": "pt"})
+        beside.replace(path)
+    except BaseException as error:
+        beside.unlink(missing_ok=True)
+        if isinstance(error, SafetensorError):
+            raise OSError(f"{path}: can't be written ({error})") from None
+        raise
 
 
 def choose_family(config: HybridConfig, name: str | None = None) -> tuple[Family, dict]:

@@ -16,6 +16,7 @@ from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
 LAYER = re.compile(r"\blayers\.(\d+)\.")
+ROUTERS = {"gate", "router", "shared_expert_gate"}
 HEAD = """# Tensors of the checkpoints
 
 Which tensor of a published checkpoint is which parameter of ours, with the published model's shapes.
@@ -25,6 +26,9 @@ Which tensor of a published checkpoint is which parameter of ours, with the publ
   `reference/checkpoints/layouts.py` says in which.
 - The last column names the layers that have the tensor, by their mixer or their MLP.
 - Heads that predict further tokens are left out.
+- Under each table stands what LoRA can be put beside: the linear modules of each kind of layer, under their names in
+  the file. A list made for softmax attention (`q_proj`, `k_proj`, `v_proj`, `o_proj`) reaches only the layers that it
+  is printed for. `reference/training/lora.py` trains adapters, by our names, and refuses a list that skips a mixer.
 
 `python -m reference families --tensors` prints this page from the tables that load and save the files, one per family
 in `reference/checkpoints/families`. A test keeps it current.
@@ -74,16 +78,43 @@ def tensor_page() -> str:
         for row in tensor_rows(family):
             size = " × ".join(map(str, row.shape))
             lines.append(f"| `{row.theirs}` | {size} | {row.ours} | {row.layers} |")
-        parts += [f"## {family.name}\n", " ".join(about) + "\n", "\n".join(lines) + "\n"]
+        parts += [f"## {family.name}\n", " ".join(about) + "\n", "\n".join(lines) + "\n", _adapter_line(family)]
     return "\n".join(parts)
+
+
+def adapter_modules(family: Family) -> dict[str, list[str]]:
+    """Layers, as in the table -> their linear modules in a file; what routes and what experts share one tensor for is
+    left out."""
+    found: dict[str, list[str]] = {}
+    for row in tensor_rows(family):
+        module = re.fullmatch(r".*layers\.N\.(.+)\.weight", row.theirs)
+        if module is None or len(row.shape) != 2 or "norm" in row.ours:
+            continue
+        if "experts.E" not in row.theirs and not ROUTERS & set(module[1].split(".")):
+            found.setdefault(row.layers, []).append(module[1])
+    return found
+
+
+def _adapter_line(family: Family) -> str:
+    config = published_config(family.name)
+    n, said = config.num_hidden_layers, []
+    sparse = sum(config.is_sparse(layer) for layer in range(n))
+    counts = {"all": n, "experts": sparse, "dense MLP": n - sparse}
+    for layers, modules in adapter_modules(family).items():
+        count = counts.get(layers, config.layer_types.count(layers))
+        said.append(f"{', '.join(f'`{module}`' for module in modules)} in {count} of {n} layers ({layers})")
+    return f"LoRA: {'; '.join(said)}.\n"
 
 
 def _one_layer_of_each_kind(config: HybridConfig) -> tuple[list[tuple[str, str]], HybridConfig]:
     """[(mixer, MLP)] in the order of the layers, and the config of a model with those layers only."""
-    mlps = ["experts" if config.is_sparse(n) else "dense MLP" for n in range(config.num_hidden_layers)]
+    words = {"dense": "dense MLP", "sparse": "experts", "none": "no MLP"}
+    layers = config.mlp_layer_types or ["sparse" if config.num_experts else "dense"] * config.num_hidden_layers
+    mlps = [words[kind] for kind in layers]
     kinds = list(dict.fromkeys(zip(config.layer_types, mlps, strict=True)))
-    sparse = tuple("sparse" if mlp == "experts" else "dense" for _, mlp in kinds) if config.num_experts else None
-    return kinds, replace(config, layer_types=tuple(mixer for mixer, _ in kinds), mlp_layer_types=sparse)
+    of_word = {word: kind for kind, word in words.items()}
+    chosen = None if config.mlp_layer_types is None else tuple(of_word[mlp] for _, mlp in kinds)
+    return kinds, replace(config, layer_types=tuple(mixer for mixer, _ in kinds), mlp_layer_types=chosen)
 
 
 def _which(layers: list[int], kinds: list[tuple[str, str]]) -> str:

@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from reference.checkpoints.given import read_json
-from reference.checkpoints.loading import check_layers, load_pretrained
+from reference.checkpoints.loading import check_sizes, load_pretrained
 from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
@@ -49,7 +49,7 @@ def _load_trained(folder: Path) -> HybridLM:
         raise ValueError(f"model: {path}: can't be read ({error})") from None
     try:
         config = HybridConfig.from_dict(read_json(folder / "config.json"))
-        check_layers(config, shapes, folder)
+        check_sizes(config, shapes, folder)
         with torch.device("meta"):
             model = HybridLM(config)  # without memory, until it is known to fit the file
     except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ from typing import get_type_hints
 
 from torch import Tensor, nn
 
+from reference.arguments import cut_short
 from reference.checkpoints.family import TRUNK, Family
 from reference.checkpoints.given import Given
 from reference.checkpoints.pieces import BlockTensors, Pieces, ShapeInFile, TensorPlan
@@ -24,21 +25,24 @@ def config_from_json(family: Family, given: Given) -> HybridConfig:
         given.expect(name, *values)
     n = given.take("num_hidden_layers")
     given.check("num_hidden_layers", n, int, 1)
-    kinds = given.take("layer_types", None, list) if family.says_layers else None
+    kinds = given.take("layer_types", None, list | None)
     ours = dict(family.always)
     for name, entry in family.fields.items():
         value = given.take(entry.theirs, entry.default(ours) if callable(entry.default) else entry.default)
         ours[name] = entry.default(ours) if value is None and callable(entry.default) else value
         positive = FIELD_TYPES[name] is int and (name in TRUNK or name.endswith(("_heads", "_group")))
         given.check(entry.theirs, ours[name], FIELD_TYPES[name], int(positive))
-    kinds = family.default_layers(n, given) if kinds is None else kinds
+    if kinds is None or not family.says_layers:
+        said, kinds = kinds, family.default_layers(n, given)
+        if said is not None and said != kinds:
+            given.fail("layer_types", f"this family has {cut_short(kinds)}, got {cut_short(said)}")
     if len(kinds) != n:
         given.fail("layer_types", f"expected one for each of num_hidden_layers = {n} layers, got {len(kinds)}")
     for kind in kinds:
         if not isinstance(kind, str) or kind not in family.mixers:
             given.fail("layer_types", f"{family.name} has {sorted(family.mixers)}, got {kind!r}")
     ours["layer_types"] = tuple(family.mixers[kind] for kind in kinds)
-    ours |= read_rope(given, ours, family)
+    ours |= read_rope(given, ours, family) if family.positions else {"partial_rotary_factor": 0.0}
     family.read(given, ours)
     given.finish()
     try:
@@ -60,11 +64,13 @@ def config_to_json(family: Family, config: HybridConfig) -> dict:
     if family.says_layers:
         names = {ours: name for name, ours in reversed(family.mixers.items())}
         theirs["layer_types"] = [names.get(kind, kind) for kind in config.layer_types]
-    theirs["rope_parameters"] = write_rope(config, family.partial_rotary is not None)
+    if family.positions:
+        theirs["rope_parameters"] = write_rope(config, family.partial_rotary is not None, family.rope_by_kind)
     family.write(config, theirs)
     again = config_from_json(family, Given(dict(theirs), "config.json")).to_dict()
+    unsaid = UNSAID if "max_position_embeddings" in family.fields else UNSAID | {"max_position_embeddings"}
     for name, value in config.to_dict().items():
-        if again[name] != value and name not in UNSAID:
+        if again[name] != value and name not in unsaid:
             raise ValueError(f"{family.name} can't say {name} = {value!r}")
     return theirs
 
@@ -81,8 +87,8 @@ def tensor_plan(
     config, found = model.config, {}
     stored = model.state_dict().keys()
     ours = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in stored}
-    found[f"{prefix}embed_tokens.weight"] = Pieces((ours["embed_tokens.weight"],))
-    found[f"{prefix}norm.weight"] = Pieces((ours["norm.weight"],))
+    found[f"{prefix}{family.embedding}.weight"] = Pieces((ours["embed_tokens.weight"],))
+    found[f"{prefix}{family.last_norm}.weight"] = Pieces((ours["norm.weight"],))
     if not config.tie_word_embeddings:
         found["lm_head.weight"] = Pieces((ours["lm_head.weight"],))
     blocks = [(f"layers.{n}.", f"{prefix}layers.{n}.", kind) for n, kind in enumerate(config.layer_types)]

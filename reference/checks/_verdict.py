@@ -2,12 +2,17 @@
 
 import dis
 import functools
+import importlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from reference.checks.progress import note_solved
 
 
 class Wrong(Exception):
@@ -23,7 +28,45 @@ class Exercise(NamedTuple):
 
 
 GREEK = ("alpha", "beta", "gamma", "delta", "eps")  # as the formulas have them
-EXERCISES: dict[str, Exercise] = {}
+
+
+class _Exercises(dict):
+    """The registered checks by number. A chapter's module is imported when its number is asked for, all of them when
+    somebody counts or walks: the checks of the NumPy chapters must not wait for PyTorch, or need it."""
+
+    def __missing__(self, number: str) -> Exercise:
+        chapter, _, rest = number.partition(".")
+        known = chapter.isdigit() and rest and find_spec(f"reference.checks.ch{int(chapter):02d}") is not None
+        if known:
+            importlib.import_module(f"reference.checks.ch{int(chapter):02d}")
+        if not (known and super().__contains__(number)):
+            raise KeyError(number)
+        return super().__getitem__(number)
+
+    def __contains__(self, number: object) -> bool:
+        try:
+            return isinstance(number, str) and self[number] is not None
+        except KeyError:
+            return False
+
+    def all(self) -> "_Exercises":
+        """Itself, complete."""
+        for path in sorted(Path(__file__).parent.glob("ch[0-9][0-9].py")):
+            importlib.import_module(f"reference.checks.{path.stem}")
+        return self
+
+    def __iter__(self) -> Iterator[str]:
+        numbers = super(_Exercises, self.all()).keys()
+        return iter(sorted(numbers, key=lambda number: [int(part) for part in number.split(".")]))
+
+    def __len__(self) -> int:
+        return super(_Exercises, self.all()).__len__()
+
+    def keys(self) -> list[str]:
+        return list(self)
+
+
+EXERCISES = _Exercises()
 
 
 def exercise(number: str, title: str) -> Callable:
@@ -34,7 +77,7 @@ def exercise(number: str, title: str) -> Callable:
     """
 
     def register(check: Callable[[Any], str]) -> Callable[[Any], str]:
-        if number in EXERCISES:
+        if dict.__contains__(EXERCISES, number):
             raise ValueError(f"exercise {number} is registered twice")
         EXERCISES[number] = Exercise(number, title, check)
         return check
@@ -46,7 +89,10 @@ def verdict(number: str, answer: Any) -> None:
     """Print whether an answer (a value or a function) is right, and if not, what is wrong."""
     if number not in EXERCISES:
         raise ValueError(f"number: no exercise {number!r}; known are {', '.join(sorted(EXERCISES))}")
-    print(f"Exercise {number}: {_judge(EXERCISES[number], answer)}")
+    said = _judge(EXERCISES[number], answer)
+    if said.startswith("right."):
+        note_solved(number)
+    print(f"Exercise {number}: {said}")
 
 
 def _judge(task: Exercise, answer: Any) -> str:
@@ -126,7 +172,7 @@ def expect_shape(got: Any, want: tuple[int, ...], what: str) -> np.ndarray:
 def expect_close(got: Any, want: Any, what: str, mistakes: dict[str, Any] | None = None, tol: float = 1e-6) -> None:
     """Raise Wrong unless got equals want; if it equals a known mistake's result, name that mistake.
 
-    mistakes maps a sentence ("You decayed after the error; (3.3) decays first.") to the array that
+    mistakes maps a sentence ("You decayed after the error; (3.8) decays first.") to the array that
     this mistake gives on the same input.
     """
     want = np.asarray(want, dtype=float)

@@ -41,7 +41,7 @@ def gated_step(answer: Callable) -> str:
         "the new state",
         mistakes={
             "The error is read from the state before it fades; read it from the faded one.": alpha * S + np.outer(k, u),
-            "You decayed after the write: the new value has faded too. (3.3) fades first.": alpha
+            "You decayed after the write: the new value has faded too. (3.8) fades first.": alpha
             * (S + np.outer(k, u)),
             "beta is missing: u = beta * (v - read).": gated_delta_step(S, k, v, g, 1.0),
             "The decay is missing: that is the delta step.": delta_step(S, k, v, beta),

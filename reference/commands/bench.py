@@ -7,6 +7,7 @@ import sys
 BENCHES = {
     "ops": "the operators against transformers' CPU fallbacks and softmax attention",
     "model": "a Qwen3.5-style model, ours and transformers' with the same weights",
+    "kernels": "the Triton kernels beside fla's and the PyTorch loop, on a GPU",
     "load": "a checkpoint of about 1 GB: peak memory over its weights",
     "ledger": "every mixer: flops, bytes, peak memory and time over length beside the formulas (chapter 11)",
     "transformers": "a tiny Qwen3-Next with transformers' operators and with ours inside",

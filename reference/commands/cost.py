@@ -5,7 +5,7 @@ import json
 from typing import NamedTuple
 
 from reference.arguments import check_positive_int
-from reference.checkpoints.published import PUBLISHED, published_config
+from reference.checkpoints.published import ALL_PUBLISHED, published_config
 from reference.layers.mixers import mixer
 from reference.model.config import HybridConfig
 from reference.model.costs import (
@@ -105,7 +105,7 @@ def ledger(family: str, context: int, batch_size: int = 1) -> dict[str, object]:
     work = decode_work(config, context)
     return {
         "family": family,
-        "model": PUBLISHED[family].model,
+        "model": ALL_PUBLISHED[family].model,
         "context": context,
         "parameters": counts.total,
         "active_parameters": counts.active,
@@ -160,7 +160,7 @@ def _crossings(crossover: dict[str, int | None]) -> str:
 def main(argv: list[str]) -> int:
     """Print the ledger of one family; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reference cost", description=__doc__)
-    parser.add_argument("--family", choices=list(PUBLISHED), required=True)
+    parser.add_argument("--family", choices=list(ALL_PUBLISHED), required=True)
     parser.add_argument(
         "--context", type=token_count, required=True, help="tokens of each text, such as 4096, 256K or 1M"
     )

@@ -177,8 +177,17 @@ def check_gpu(load: Callable = importlib.import_module) -> list[Finding]:
     except Exception as error:  # a broken library raises anything, often OSError
         return [_broken_torch(error)]
     if torch.cuda.is_available():
-        return [Finding("ok", f"A GPU: {torch.cuda.get_device_name(0)}. No chapter needs it.")]
+        return [Finding("ok", f"A GPU: {torch.cuda.get_device_name(0)}. No chapter needs it."), *check_path(load)]
     return [Finding("ok", "No GPU that torch can use; no chapter needs one.")]
+
+
+def check_path(load: Callable = importlib.import_module) -> list[Finding]:
+    """On a GPU: do the operators run as Triton kernels, or in the slower PyTorch form, and why?"""
+    why = load("reference.kernels.choice").machine_lacks()
+    if not why:
+        return [Finding("ok", "The gated delta rule and KDA run as Triton kernels (REFERENCE_KERNELS=off: PyTorch).")]
+    todo = f"{sys.executable} -m pip install '.[kernels]'" if "imported" in why else ""
+    return [Finding("note", f"The operators run in their slower PyTorch form on it: {why}.", todo)]
 
 
 def check_kernel(load: Callable = importlib.import_module) -> list[Finding]:

@@ -21,6 +21,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("experiment", choices=[*CATALOGUE, "list"], metavar="experiment")
     chosen = parser.parse_args(argv[:1]).experiment
     if chosen == "list":
+        if argv[1:]:
+            parser.error(f"list: takes nothing behind it, got {' '.join(argv[1:])[:100]}")
         print(listing())
         return 0
     kind = CATALOGUE[chosen].kind

@@ -5,7 +5,8 @@ import json
 from itertools import groupby
 from math import gcd
 
-from reference.checkpoints.published import PUBLISHED, published_config
+from reference.checkpoints.families import BY_TYPE
+from reference.checkpoints.published import ALL_PUBLISHED, published_config
 from reference.checkpoints.table import tensor_page
 from reference.layers.mixers import mixer
 from reference.model.config import HybridConfig
@@ -16,8 +17,8 @@ LONG = 2**20  # tokens: beyond every window
 
 def describe(family: str) -> dict[str, object]:
     """One row: mixers in the order of the layers, ratio of linear to softmax layers, parameters, bytes in bfloat16."""
-    config, published = published_config(family), PUBLISHED[family]
-    counts = count_parameters(config)
+    config, published = published_config(family), ALL_PUBLISHED[family]
+    counts, says_context = count_parameters(config), "max_position_embeddings" in BY_TYPE[family].fields
     growth = bytes_of_cache(config, LONG + 1) - bytes_of_cache(config, LONG)
     return {
         "family": family,
@@ -27,7 +28,7 @@ def describe(family: str) -> dict[str, object]:
         "linear_to_softmax": ratio_of(config),
         "parameters": counts.total,
         "active_parameters": counts.active,
-        "context": config.max_position_embeddings,
+        "context": config.max_position_embeddings if says_context else None,
         "cache_bytes_per_token": growth,
         "state_bytes": bytes_of_cache(config, LONG) - LONG * growth,
         "licence": published.licence,
@@ -37,15 +38,19 @@ def describe(family: str) -> dict[str, object]:
 
 
 def pattern_of(config: HybridConfig) -> str:
-    """The shortest unit that layer_types repeats, as "3 GDN, 1 softmax"; with a rest if it doesn't come out even."""
+    """The shortest unit that layer_types repeats, as "3 GDN, 1 softmax"; with a rest if it doesn't come out even; only
+    how many there are of each if there is no such unit."""
     kinds = [mixer(kind).short for kind in config.layer_types]
-    unit = next(n for n in range(1, len(kinds) + 1) if all(k == kinds[i % n] for i, k in enumerate(kinds)))
+    units = [n for n in range(1, len(kinds) + 1) if len(kinds) % n == 0]
+    unit = next(n for n in units if all(k == kinds[i % n] for i, k in enumerate(kinds)))
     runs = [f"{len(list(group))} {kind}" for kind, group in groupby(kinds[:unit])]
     if len(runs) == 1:
         return f"{len(kinds)} {kinds[0]}"
     if unit < len(kinds):
         return f"({', '.join(runs)}) x {len(kinds) / unit:g}"
     regular = next((n for n in range(2, 9) if len(set(map(tuple, _cut(kinds, n)[:-1]))) == 1), None)
+    if regular is None and len(runs) > 4:
+        return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) + ", irregular"
     if regular is None:
         return ", ".join(runs)
     cut = _cut(kinds, regular)
@@ -84,9 +89,10 @@ def families_table(rows: list[dict[str, object]]) -> str:
     lines = [head]
     for row in rows:
         active = "" if row["active_parameters"] == row["parameters"] else _billions(row["active_parameters"])
-        ratio = row["linear_to_softmax"].replace("all softmax", "0:1")
+        ratio = row["linear_to_softmax"].replace("all softmax", "0:1").replace("all linear", "1:0")
         cells = [row["family"], row["year"], row["layers"], ratio, _billions(row["parameters"]), active]
-        cells += [f"{row['context']:,}", f"{row['cache_bytes_per_token'] / 1024:.3g} KiB"]
+        context = "" if row["context"] is None else f"{row['context']:,}"
+        cells += [context, f"{row['cache_bytes_per_token'] / 1024:.3g} KiB"]
         lines.append([*cells, f"{row['state_bytes'] / 2**20:.3g} MiB", row["licence"]])
     widths = [max(len(str(line[n])) for line in lines) for n in range(len(head))]
     table = ["  ".join(str(x).ljust(w) for x, w in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -118,6 +124,6 @@ def main(argv: list[str]) -> int:
     if chosen.tensors:
         print(tensor_page(), end="")
         return 0
-    rows = [describe(family) for family in PUBLISHED]
+    rows = [describe(family) for family in ALL_PUBLISHED]
     print(json.dumps(rows, indent=1) if chosen.json else families_table(rows))
     return 0

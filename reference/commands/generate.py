@@ -2,38 +2,45 @@
 
 import argparse
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from reference.arguments import NotANumber
 from reference.checkpoints.chat import HubTokenizer
 from reference.checkpoints.hub import find_folder
 from reference.checkpoints.trained import is_trained_here, load_model
-from reference.model.generation import check_sampling, generate
+from reference.model.drafts import DecodingStats
+from reference.model.generation import StopStrings, check_sampling, generate
 from reference.model.hybrid import HybridLM
-from reference.options import add_threads, seed_below, token_count
+from reference.options import add_threads, at_least, model_place, seed_below, token_count
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer
 
 UNKNOWN = "\ufffd"  # what broken UTF-8 is decoded as
 LOOK_BACK = 64  # tokens that are decoded again with each new one
+MOST_SAMPLES, MOST_GUESSES = 1024, 64
+PASSED_ON = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "draft", "draft_tokens")
 
 
 class Terminal:
     """Prints text as it comes; a character of several tokens is held back until it is whole. finish() prints the rest.
 
-    All that is printed, end to end, is the text of all tokens.
+    All that is printed, end to end, is the text of all tokens, up to the first of the stop strings, if one comes.
     """
 
-    def __init__(self, tokenizer: ByteTokenizer | HubTokenizer | None = None):
+    def __init__(self, tokenizer: ByteTokenizer | HubTokenizer | None = None, stops: Sequence[str] = ()):
         self.tokenizer = ByteTokenizer() if tokenizer is None else tokenizer
+        self.stops, self.ended = tuple(stops), False
         self.ids: list[int] = []
         self.printed = 0  # characters of their text
 
     def __call__(self, token: torch.Tensor) -> None:
         self.ids.append(int(token[0]))
         text = self.tokenizer.decode(self.ids)
-        self._print(text.removesuffix(UNKNOWN))  # at the end it may be the beginning of a character
+        whole = text.removesuffix(UNKNOWN)  # at the end it may be the beginning of a character
+        begun = max((n for stop in self.stops for n in range(1, len(stop)) if whole.endswith(stop[:n])), default=0)
+        self._print(whole, held=begun)  # or of a stop string
         if len(self.ids) > LOOK_BACK and self.printed == len(text):
             self.ids = self.ids[-LOOK_BACK // 2 :]  # enough to know whether a space belongs before the next word
             self.printed = len(self.tokenizer.decode(self.ids))
@@ -42,7 +49,13 @@ class Terminal:
         """Print what was held back: a character that never became whole is the replacement character."""
         self._print(self.tokenizer.decode(self.ids))
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: str, held: int = 0) -> None:
+        if self.ended:
+            return
+        ends = [text.find(stop) for stop in self.stops if stop in text]
+        if ends:
+            text, self.ended, held = text[: min(ends)], True, 0
+        text = text[: len(text) - held]
         print(text[self.printed :], end="", flush=True)
         self.printed = max(self.printed, len(text))
 
@@ -67,6 +80,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m reference generate", description=__doc__)
     parser.add_argument(
         "--model",
+        type=model_place,
         required=True,
         help="a folder that train wrote to (its --out) or in Hugging Face's layout, or owner/name on the Hub",
     )
@@ -86,6 +100,20 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)
     parser.add_argument("--min-p", type=float)
+    parser.add_argument(
+        "--repetition-penalty", type=float, default=1.0, help="above 1: less of what stands there already (default 1)"
+    )
+    parser.add_argument("--stop", nargs="+", default=[], metavar="TEXT", help="end before one of these texts")
+    parser.add_argument("--samples", type=at_least(1, most=MOST_SAMPLES), default=1, help="so many texts (default 1)")
+    parser.add_argument(
+        "--draft",
+        choices=["head", "ngrams"],
+        help="guess tokens ahead and verify them in one pass: by the head that train --predict-ahead makes, or by what "
+        "followed the last tokens before. The text stays the same",
+    )
+    parser.add_argument(
+        "--draft-tokens", type=at_least(1, most=MOST_GUESSES), default=4, help="guesses in each pass (default 4)"
+    )
     parser.add_argument("--seed", type=seed_below(63))
     add_threads(parser, 2)
     chosen = parser.parse_args(argv)
@@ -95,29 +123,59 @@ def main(argv: list[str]) -> int:
         _check_prompt(chosen)
         model, tokenizer = open_model(chosen.model, chosen.dtype, tuple(chosen.ignore_fields))
         ids = torch.tensor([_encode(tokenizer, chosen)])
-        if not chosen.chat:
+        if not chosen.chat and chosen.samples == 1:
             print(chosen.prompt, end="", flush=True)
-        began = time.perf_counter()
-        filters = {"top_k": chosen.top_k, "top_p": chosen.top_p, "min_p": chosen.min_p, "seed": chosen.seed}
-        filters["stop"] = getattr(tokenizer, "stops", ())
-        terminal = Terminal(tokenizer)
-        out = generate(model, ids, chosen.tokens, chosen.temperature, **filters, stream=terminal)
+        options = {name: getattr(chosen, name) for name in PASSED_ON}
+        options["stop"] = getattr(tokenizer, "stops", ())
+        options["until"] = StopStrings(tokenizer.decode, chosen.stop) if chosen.stop else None
+        terminal, stats = Terminal(tokenizer, chosen.stop), DecodingStats()
+        options["stream"] = terminal if chosen.samples == 1 else None
+        out = generate(model, ids, chosen.tokens, **options, n=chosen.samples, stats=stats)
+        if chosen.samples > 1:
+            _print_samples(tokenizer, out, ids.shape[1], chosen)
         terminal.finish()
+    except NotANumber as error:
+        about = "its weights may be damaged, or too large for this dtype"
+        print(f"generate: model: {chosen.model} computes NaN or infinity; {about} ({error})", file=sys.stderr)
+        return 1
     except (ValueError, OSError) as error:
         print(f"generate: {error}", file=sys.stderr)
         return 1
-    new = out.shape[1] - ids.shape[1]
-    print(f"\n\n{new} tokens, {new / (time.perf_counter() - began):.0f} tokens/s", file=sys.stderr)
+    speed = f"{stats.tokens} tokens, {stats.tokens / stats.seconds:.0f} tokens/s"
+    if chosen.draft is not None:
+        speed += f", {stats.tokens_per_pass:.2f} tokens a pass, {stats.accepted} of {stats.drafted} guesses right"
+    print(f"\n\n{speed}", file=sys.stderr)
     return 0
+
+
+def _print_samples(
+    tokenizer: ByteTokenizer | HubTokenizer, out: torch.Tensor, prompt: int, chosen: argparse.Namespace
+) -> None:
+    """One text behind the other, each under its number, up to where it ended."""
+    stops = torch.tensor(getattr(tokenizer, "stops", ()), dtype=torch.int64)
+    for number, row in enumerate(out, 1):
+        print(f"--- {number}", flush=True)
+        if not chosen.chat:
+            print(chosen.prompt, end="")
+        terminal = Terminal(tokenizer, chosen.stop)
+        for token in row[prompt:, None]:
+            terminal(token)
+            if torch.isin(token, stops).any():
+                break
+        terminal.finish()
+        print()
 
 
 def _check(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
     """End with a sentence that names the option, before a model is read or a word is printed."""
     try:
-        check_sampling(chosen.tokens, chosen.temperature, chosen.top_k, chosen.top_p, chosen.min_p)
+        filters = (chosen.temperature, chosen.top_k, chosen.top_p, chosen.min_p, chosen.repetition_penalty)
+        check_sampling(chosen.tokens, *filters)
+        StopStrings(str, chosen.stop)
     except ValueError as error:
         name, _, rest = str(error).partition(": ")
-        parser.error(f"--{name.replace('max_new_', '').replace('_', '-')}: {rest.replace(' or None', '')}")
+        option = {"max_new_tokens": "tokens", "strings": "stop"}.get(name, name).replace("_", "-")
+        parser.error(f"--{option}: {rest.replace(' or None', '')}")
 
 
 def _check_prompt(chosen: argparse.Namespace) -> None:

@@ -41,7 +41,9 @@ def parser_of_train() -> argparse.ArgumentParser:
         "--data", default="manual", help="'manual', a .txt, .md or .jsonl file, a folder of them, or hf:NAME[:CONFIG]"
     )
     text.add_argument("--tokenizer", choices=["bytes", "bpe"], default="bytes")
-    text.add_argument("--vocab-size", type=int, default=2048, help="of the BPE, trained on the data (default 2048)")
+    text.add_argument(
+        "--vocab-size", type=at_least(1), default=2048, help="of the BPE, trained on the data (default 2048)"
+    )
     text.add_argument("--hold-out", action="store_true", help="keep every 20th document for evaluation (held_out_loss)")
     plan = parser.add_argument_group("training")
     plan.add_argument("--steps", type=at_least(1), default=1000)
@@ -87,7 +89,7 @@ def main(argv: list[str]) -> int:
             return 1
         except KeyboardInterrupt as stopped:
             if world.is_main:
-                print(f"train: {stopped}", file=sys.stderr)
+                print(f"train: {stopped or 'stopped outside the steps; the same command goes on'}", file=sys.stderr)
             return 130
     return 0
 

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from reference.derivatives import first_derivative_only
+from reference.derivatives import BackwardByHand, refuse_transforms
 from reference.distributed.world import World
 from reference.layers.mixers import mixer
 from reference.model.block import Block
@@ -32,10 +32,10 @@ def read_in_stretches(model: HybridLM, ids: Tensor, world: World) -> Tensor:
 
     The model knows nothing of it: each block is handed the state that the tokens before would have left.
     """
-    x = model.embed_tokens(ids)
+    x = model.embed(ids)
     for block in model.layers:
         x, _ = block(x, state_before(block, block.input_layernorm(x), world))
-    return model.lm_head(model.norm(x))
+    return model.read_out(model.norm(x))
 
 
 def state_before(block: Block, h: Tensor, world: World) -> object:
@@ -89,6 +89,7 @@ def stretch(op, k: Tensor, v: Tensor, g: Tensor, beta: Tensor | None) -> tuple[T
 
 def hand_over(M: Tensor, N: Tensor, world: World) -> Tensor:
     """The state before this process's stretch, from everybody's (M, N): [B, HV, Dk, Dv]. With gradients."""
+    refuse_transforms("hand_over", "torch.autograd.grad")
     return _HandOver.apply(M, N, world)
 
 
@@ -105,14 +106,18 @@ class _HandOver(torch.autograd.Function):
         return states[world.rank]
 
     @staticmethod
-    @first_derivative_only
     def backward(ctx, dS):
-        S, *Ms = ctx.saved_tensors
-        later = _gather_equal(dS, ctx.world)  # what each process asks of the state before it
+        return *_HandOverGradients.apply(dS, ctx.world, *ctx.saved_tensors), None
+
+
+class _HandOverGradients(BackwardByHand):
+    @staticmethod
+    def forward(dS, world, S, *Ms):
+        later = _gather_equal(dS, world)  # what each process asks of the state before it
         dS_after = torch.zeros_like(dS)
-        for r in range(ctx.world.size - 1, ctx.world.rank, -1):
-            dS_after = later[r] + (Ms[r].mT @ dS_after if r + 1 < ctx.world.size else 0)
-        return dS_after @ S.mT, dS_after, None
+        for r in range(world.size - 1, world.rank, -1):
+            dS_after = later[r] + (Ms[r].mT @ dS_after if r + 1 < world.size else 0)
+        return dS_after @ S.mT, dS_after
 
 
 class _Before(torch.autograd.Function):
@@ -126,16 +131,22 @@ class _Before(torch.autograd.Function):
         return torch.cat([x[:, :0], *(y[:, :n] for y, n in zip(parts, ctx.lengths, strict=False))], 1)
 
     @staticmethod
-    @first_derivative_only
     def backward(ctx, dy):
-        n, rank = ctx.lengths, ctx.world.rank
-        rest = dy.new_zeros(dy.shape[0], sum(n[rank:]), *dy.shape[2:])
-        total = ctx.world.total(torch.cat([dy, rest], 1))  # everybody's gradient for this stretch meets here
-        return total[:, sum(n[:rank]) : sum(n[: rank + 1])], None
+        return _BeforeGradients.apply(dy, ctx.lengths, ctx.world), None
+
+
+class _BeforeGradients(BackwardByHand):
+    @staticmethod
+    def forward(dy, lengths, world):
+        rank = world.rank
+        rest = dy.new_zeros(dy.shape[0], sum(lengths[rank:]), *dy.shape[2:])
+        total = world.total(torch.cat([dy, rest], 1))  # everybody's gradient for this stretch meets here
+        return total[:, sum(lengths[:rank]) : sum(lengths[: rank + 1])]
 
 
 def before(x: Tensor, world: World) -> Tensor:
     """The stretches of the processes before this one, end to end: x [B, T_rank, ...] -> [B, T_before, ...]."""
+    refuse_transforms("before", "torch.autograd.grad")
     return _Before.apply(x, world)
 
 

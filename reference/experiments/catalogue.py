@@ -57,6 +57,13 @@ CATALOGUE = {
         quick=None,
         threads=2,
     ),
+    "hybrid_conv": Experiment(
+        "models",
+        "all linear, 3:1 and all softmax with the short convolution in every mixer, three learning rates, on text",
+        "5 to 30 min",
+        chapter=9,
+        quick="20 steps: about a minute",
+    ),
     "capacity": Experiment("untrained", "how many pairs a matrix holds, by the rule that wrote them", "2 to 5 min"),
     "constructions": Experiment(
         "untrained", "parity and permutations with beta = 2, built by hand from reflections", "5 to 12 min"
@@ -87,7 +94,8 @@ CATALOGUE = {
         quick="all of it, one seed: 2 to 4 minutes a seed on 2 cores",
     ),
     "multi_turn": _study("facts set, changed and asked over many turns, by share of softmax layers", "6 h"),
-    "recall_by_parity": _study("which of two values to recall depends on the parity of the bits between", "10 min"),
+    "history": _study("what was true in an earlier turn: facts with their turn's number", "4 to 12 min"),
+    "recall_by_parity": _study("which of two values to recall depends on the parity of the bits so far", "8 to 24 min"),
 }
 
 TIMES = """Times are of all runs, three seeds, on 2 cores; beside other work up to three times as long.

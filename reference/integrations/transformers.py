@@ -50,8 +50,8 @@ def _adapter(chunked: Callable[..., Mixed]) -> Callable[..., Mixed]:
             beta,
             chunk_size=chunk_size,
             initial_state=initial_state,
-            output_final_state=output_final_state,
-            use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
+            output_final_state=bool(output_final_state),
+            use_qk_l2norm_in_kernel=bool(use_qk_l2norm_in_kernel),
         )
 
     return mix

@@ -49,8 +49,10 @@ class Attention(nn.Module):
     gate                sigmoid gate on what the heads have read, before o_proj: None, "elementwise" or "headwise"; its
                         logits come from q_proj, beside each head's query (Qwen3-Next)
     sinks               one learned logit per head in the softmax's denominator (gpt-oss)
-    window              tokens that a query sees, its own among them, and the cache keeps one less; None: all
+    window              tokens that a query sees, its own among them, and the cache keeps one less (and so many more
+                        as it may have to take back); None: all
     bias                biases in the four projections
+    scale               factor of the scores; None: head_dim^-0.5
     norm_eps            eps of the norms of queries and keys
     zero_centered_norm  their factor is 1 + weight
 
@@ -75,6 +77,7 @@ class Attention(nn.Module):
         sinks: bool = False,
         window: int | None = None,
         bias: bool = False,
+        scale: float | None = None,
         norm_eps: float = 1e-6,
         zero_centered_norm: bool = False,
     ):
@@ -91,6 +94,7 @@ class Attention(nn.Module):
             check_positive_int("window", window)
         self.n_heads, self.n_kv_heads, self.head_dim = n_heads, n_kv_heads, head_dim
         self.window, self.qk_norm = window, qk_norm
+        self.scale = head_dim**-0.5 if scale is None else scale
         self.gate_dim = {None: 0, "headwise": 1, "elementwise": head_dim}[gate]
         self.q_proj = Projection(d_model, n_heads * (head_dim + self.gate_dim), bias=bias)
         self.k_proj = Projection(d_model, n_kv_heads * head_dim, bias=bias)
@@ -116,8 +120,9 @@ class Attention(nn.Module):
         if state is not None:
             k, v = torch.cat([state.k, k], 1), torch.cat([state.v, v], 1)
         limits = {"window": self.window, "left_padding": layout.padding_among(k, seen)}
-        o = softmax_attention(q, k, v, scale=self.head_dim**-0.5, sinks=self.sinks, **limits)
-        return self.output(o, gate), KVState(evict(k, self.window), evict(v, self.window), seen)
+        o = softmax_attention(q, k, v, scale=self.scale, sinks=self.sinks, **limits)
+        reach = None if self.window is None else self.window + layout.rewind
+        return self.output(o, gate), KVState(evict(k, reach), evict(v, reach), seen)
 
     def project(self, x: Tensor, position: int) -> Heads:
         """The heads of x [B, T, d_model], whose first token is at `position`, queries and keys turned by RoPE."""
@@ -160,6 +165,7 @@ class FullMixer(SoftmaxMixer):
     """full_attention: every token is kept."""
 
     kind, short = "full_attention", "softmax"
+    needs = ("num_attention_heads", "num_key_value_heads", "head_dim")
 
     def window(self, config: Sizes) -> int | None:
         """Tokens in sight of a query, its own among them; None: all before it."""
@@ -173,18 +179,23 @@ class FullMixer(SoftmaxMixer):
             config.head_dim,
             rope_dim=config.rotary_dim,
             rope_theta=config.rope_theta,
-            rope_scaling=config.rope_scaling,
+            rope_scaling=self.rope_scaling(config),
             qk_norm=config.qk_norm,
             gate=config.attention_gate,
             sinks=config.attention_sinks,
             window=self.window(config),
             bias=config.attention_bias,
+            scale=config.attention_multiplier,
             norm_eps=config.rms_norm_eps,
             zero_centered_norm=config.zero_centered_norm,
         )
 
+    def rope_scaling(self, config: Sizes) -> RopeScaling | None:
+        """How frequencies are changed for long texts."""
+        return config.rope_scaling
+
     def kept_tokens(self, config: Sizes, tokens: int) -> int:
-        """Tokens whose keys and values the next query may need."""
+        """Of so many tokens, those whose keys and values the next query may need."""
         window = self.window(config)
         return tokens if window is None else min(tokens, window - 1)
 
@@ -214,7 +225,7 @@ class FullMixer(SoftmaxMixer):
     def look(self, layer: Attention, h: Tensor) -> tuple[Tensor, Tensor]:
         """The probabilities of attention, before any output gate."""
         q, k, v, _ = layer.project(h, 0)
-        return attention_weights(q, k, window=layer.window, sinks=layer.sinks), v
+        return attention_weights(q, k, scale=layer.scale, window=layer.window, sinks=layer.sinks), v
 
 
 class SlidingMixer(FullMixer):
@@ -222,10 +233,13 @@ class SlidingMixer(FullMixer):
 
     kind, short = "sliding_attention", "window"
     grows = False
-    needs = ("sliding_window",)
+    needs = (*FullMixer.needs, "sliding_window")
 
     def window(self, config: Sizes) -> int | None:
         return config.sliding_window
+
+    def rope_scaling(self, config: Sizes) -> RopeScaling | None:
+        return config.rope_scaling if config.window_rope_scaling else None
 
     def bends(self, config: Sizes) -> tuple[int, ...]:
         return (config.sliding_window - 1,)

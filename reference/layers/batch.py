@@ -12,11 +12,13 @@ class BatchLayout(NamedTuple):
     cu_seqlens    boundaries [0, ..., T] of the texts packed end to end into the one row of a batch B = 1
     left_padding  [B], places of padding at the start of each row, counted from the start of the text
     is_token      [B, T], False where a place of x is padding; given with left_padding, see `padded`
+    rewind        so many tokens, the last ones, the state behind x must be able to take back (Cache.rewind)
     """
 
     cu_seqlens: Tensor | None = None
     left_padding: Tensor | None = None
     is_token: Tensor | None = None
+    rewind: int = 0
 
     @classmethod
     def padded(cls, left_padding: Tensor, begin: int, T: int) -> "BatchLayout":
@@ -32,7 +34,7 @@ class BatchLayout(NamedTuple):
 
     def padding_among(self, keys: Tensor, seen: int) -> Tensor | None:
         """Places of padding among the last keys [B, S, ...] of `seen` places: evicted padding doesn't count."""
-        return None if self.left_padding is None else self.left_padding - (seen - keys.shape[1])
+        return None if self.left_padding is None else (self.left_padding - (seen - keys.shape[1])).clamp(min=0)
 
     def without_padding(self, x: Tensor) -> Tensor:
         """x with zeros for padding: a linear layer without biases writes nothing for a zero."""

@@ -67,14 +67,14 @@ class GatedDeltaNet(nn.Module):
     ) -> tuple[Tensor, DeltaState]:
         x = layout.without_padding(x)
         conv, S = (None, None) if state is None else state
-        inputs = self.project(x, conv, layout.cu_seqlens)
-        o, S = mix(chunk_gated_delta_rule, inputs, S, layout.cu_seqlens)
+        inputs = self.project(x, conv, layout)
+        o, S = mix(chunk_gated_delta_rule, inputs, S, layout)
         z = self.in_proj_z(x).unflatten(-1, (-1, self.value_dim))
         return self.out_proj(self.norm(o, z).flatten(2)), DeltaState(inputs.conv, S)
 
-    def project(self, x: Tensor, conv: Tensor | None = None, cu_seqlens: Tensor | None = None) -> DeltaInputs:
+    def project(self, x: Tensor, conv: Tensor | None = None, layout: BatchLayout = PLAIN) -> DeltaInputs:
         """From x [B, T, d_model] and the convolution's state before it to the operator's arguments."""
-        qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, cu_seqlens)
+        qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, layout)
         q, k, v = qkv.split(self.channels, -1)
         q, k = (y.unflatten(-1, (-1, self.key_dim)) for y in (q, k))
         beta = self.beta_max * self.in_proj_b(x).sigmoid()

@@ -1,4 +1,4 @@
-"""The norm and gate between a linear-attention operator and its output projection."""
+"""The norm and gate between a linear-attention operator and its output projection, in either order."""
 
 import torch
 from torch import Tensor, nn
@@ -31,3 +31,31 @@ class GatedRMSNorm(nn.Module):
         wide = inner_dtype(x)
         normed = F.rms_norm(x.to(wide), self.weight.shape, self.weight.to(wide), self.eps)
         return (normed * ACTIVATIONS[self.activation](z.to(wide))).to(x.dtype)
+
+
+class GateThenRMSNorm(nn.Module):
+    """The gate, *then* an RMSNorm over all heads or over groups of them: weight · y / rms(y), y = x · silu(z).
+
+    dim         channels of all heads together
+    groups      parts of the channels that are normed by themselves; 0: no norm, the gate alone
+    eps         added to the mean
+    norm_first  weight · x / rms(x) · silu(z) instead
+
+    forward(x, z [..., dim]) -> [..., dim] in x's dtype, computed in float32 at least.
+    Source: Dao and Gu 2024 (Mamba-2); groups as in its tensor-parallel form.
+    """
+
+    def __init__(self, dim: int, *, groups: int = 1, eps: float = 1e-5, norm_first: bool = False):
+        super().__init__()
+        self.groups, self.eps, self.norm_first = groups, eps, norm_first
+        self.weight = nn.Parameter(torch.ones(dim)) if groups else None
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        wide = inner_dtype(x)
+        y, gate = x.to(wide), F.silu(z.to(wide))
+        if self.groups == 0:
+            return (y * gate).to(x.dtype)
+        y = y if self.norm_first else y * gate
+        y = y.unflatten(-1, (self.groups, -1))
+        y = F.rms_norm(y, y.shape[-1:], None, self.eps).flatten(-2) * self.weight.to(wide)
+        return (y * gate if self.norm_first else y).to(x.dtype)

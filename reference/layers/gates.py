@@ -19,8 +19,19 @@ def log_decay(a: Tensor, A_log: Tensor, dt_bias: Tensor) -> Tensor:
     return -A_log.to(wide).exp() * F.softplus(a.to(wide) + dt_bias.to(wide))
 
 
+def bounded_log_decay(a: Tensor, A_log: Tensor, dt_bias: Tensor, lower: float) -> Tensor:
+    """g = lower · sigmoid(e^{A_log} (a + dt_bias)), between lower < 0 and 0, in float32 at least; shapes as log_decay.
+
+    No token fades a channel by more than e^lower: with lower = -5, e^{G_r - G_s} of 16 tokens stays within
+    e^75 = 4e32, which float32 holds, and the quotient e^{G_r} / e^{G_s} may be taken apart.
+    Source: Kimi K3, GLM-5.3-Flash and Ling 3.0 (transformers' bailing_hybrid), lower = -5.
+    """
+    wide = inner_dtype(a)
+    return lower * torch.sigmoid(A_log.to(wide).exp() * (a.to(wide) + dt_bias.to(wide)))
+
+
 def initial_A_log(*shape: int) -> Tensor:
-    """ln of a rate that is uniform in (1, 16), as in fla and Mamba-2."""
+    """ln of a rate that is uniform in (1, 16), as in Mamba-2 and in fla's KDA (fla's Gated DeltaNet: in (0, 16))."""
     return torch.empty(shape).uniform_(1, 16).log()
 
 

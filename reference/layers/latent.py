@@ -39,6 +39,7 @@ class LatentAttention(nn.Module):
     rope_scaling  frequencies for texts longer than those of pretraining
     rotate        False: the rope_dim channels are there and don't turn (Kimi Linear)
     bias          biases in the projections to the latents and in o_proj
+    gate          whether a sigmoid of x, one per head, scales what the head has read (Ling 3.0)
     top_k         tokens that each query reads, chosen by an indexer (DeepSeek's sparse attention), which needs q_rank;
                   None: all of them
     index_heads   heads of the indexer
@@ -68,6 +69,7 @@ class LatentAttention(nn.Module):
         rope_scaling: RopeScaling | None = None,
         rotate: bool = True,
         bias: bool = False,
+        gate: bool = False,
         top_k: int | None = None,
         index_heads: int = 0,
         index_dim: int = 0,
@@ -100,6 +102,7 @@ class LatentAttention(nn.Module):
         self.kv_a_layernorm = RMSNorm(kv_rank, eps=norm_eps)
         self.kv_b_proj = nn.Linear(kv_rank, n_heads * (nope_dim + v_dim), bias=False)
         self.o_proj = nn.Linear(n_heads * v_dim, d_model, bias=bias)
+        self.g_proj = nn.Linear(d_model, n_heads, bias=False) if gate else None
         self.rope, self.indexer = None, None
         if rotate and rope_dim:
             self.rope = Rotary(rope_dim, rope_theta, interleaved=True, scaling=rope_scaling)
@@ -128,6 +131,8 @@ class LatentAttention(nn.Module):
             o = self._on_latents(q_nope, q_rope, after, left_padding=padding)
         else:
             o = self._written_out(q_nope, q_rope, after, left_padding=padding)
+        if self.g_proj is not None:
+            o = o * self.g_proj(x).sigmoid()[..., None]
         return self.o_proj(o.flatten(2)), after
 
     def _queries(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -187,7 +192,7 @@ class LatentMixer(SoftmaxMixer):
     """latent_attention: MLA, softmax attention whose keys and values come from one small vector per token."""
 
     kind, short = "latent_attention", "MLA"
-    needs = ("kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
+    needs = ("num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "v_head_dim")
 
     def build(self, config: Sizes, index: int) -> LatentAttention:
         return LatentAttention(
@@ -202,6 +207,7 @@ class LatentMixer(SoftmaxMixer):
             rope_scaling=config.rope_scaling,
             rotate=config.latent_rotary,
             bias=config.attention_bias,
+            gate=config.latent_gate,
             **self.index(config),
         )
 

@@ -9,6 +9,7 @@ from reference.layers.mixer import LinearMixer, Sizes, TextBefore
 from reference.layers.norm import RMSNorm
 from reference.layers.projection import Projection
 from reference.ops.linear import chunk_lightning_attention
+from reference.ops.replay import Replay, replay_rule
 
 
 def decay_slopes(n_heads: int, layer: int, n_layers: int) -> Tensor:
@@ -34,7 +35,7 @@ class LightningAttention(nn.Module):
     norm_eps  eps of the norm
 
     forward(x [B, T, d_model], state=None, layout=PLAIN) -> (y [B, T, d_model], S), as GatedDeltaNet; the state is S
-    [B, H, D, D], float32 whatever the model's dtype. Raises ValueError that names the argument.
+    [B, H, D, D], float32 whatever the model's dtype, or a Replay. Raises ValueError that names the argument.
     Source: MiniMax-01; parameter names are those of transformers' minimax.
     """
 
@@ -59,11 +60,17 @@ class LightningAttention(nn.Module):
         self.reset_buffers(self.g.device)
         return self
 
-    def forward(self, x: Tensor, state: Tensor | None = None, layout: BatchLayout = PLAIN) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, state: Tensor | Replay | None = None, layout: BatchLayout = PLAIN
+    ) -> tuple[Tensor, Tensor | Replay]:
         x = layout.without_padding(x)
         q, k, v = self.project(x)
-        keywords = {"initial_state": state, "output_final_state": True, "cu_seqlens": layout.cu_seqlens}
-        o, S = chunk_lightning_attention(q, k, v, self.g, scale=1.0, **keywords)
+        if layout.rewind or isinstance(state, Replay):
+            rule = (q, k, v, self.g.expand(v.shape[:3]), None)
+            o, S = replay_rule(chunk_lightning_attention, *rule, state, layout.rewind, scale=1.0)
+        else:
+            keywords = {"initial_state": state, "output_final_state": True, "cu_seqlens": layout.cu_seqlens}
+            o, S = chunk_lightning_attention(q, k, v, self.g, scale=1.0, **keywords)
         return self.out_proj(self.output_gate(x).sigmoid() * self.norm(o.flatten(2))), S
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,6 +82,7 @@ class LightningMixer(LinearMixer):
     """lightning_attention: decayed linear attention, the decay fixed by head and depth."""
 
     kind, short = "lightning_attention", "lightning"
+    needs = ("num_attention_heads", "head_dim")
 
     def build(self, config: Sizes, index: int) -> LightningAttention:
         return LightningAttention(

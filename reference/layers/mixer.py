@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reference.ops.replay import Replay, take_back
 from reference.ops.step import decode_step
 
 CHUNK = 64  # tokens of a chunk of the linear operators
@@ -101,6 +102,11 @@ class Mixer:
         the layer reads there."""
         raise self._lacks("state_before")
 
+    def rewind(self, config: Sizes, state: object, n: int) -> object:
+        """The state as it was before its last n tokens, n >= 1. Raises ValueError if it doesn't keep enough for that:
+        what a state keeps is what the layout of the layer's last call asked for, `BatchLayout.rewind`."""
+        raise self._lacks("rewind")
+
     def look(self, layer: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
         """How much of value s is in what query t reads, [B, H, T, T], and the values [B, T, HV, Dv]; h [B, T,
         hidden_size] is what the layer reads."""
@@ -110,6 +116,10 @@ class Mixer:
         """Channels of q, k and v in the layer's short convolution; empty: the layer has none."""
         return ()
 
+    def _too_far(self, n: int, most: int) -> ValueError:
+        last = f"a {self.kind} layer can take back its last {most} token(s)"
+        return ValueError(f"n: {last}, got {n}; a cache from new_cache(model, rewind={n}) keeps enough")
+
     def _lacks(self, question: str) -> NotImplementedError:
         return NotImplementedError(f"{self.kind}: its record, {type(self).__name__}, has no answer to `{question}`")
 
@@ -118,6 +128,18 @@ class SoftmaxMixer(Mixer):
     """A kind that keeps something of every token: a token reads all that is kept and adds its own."""
 
     softmax, grows = True, True
+
+    def kept_tokens(self, config: Sizes, tokens: int) -> int:
+        """How many of so many tokens the next query may need."""
+        return tokens
+
+    def rewind(self, config: Sizes, state: Any, n: int) -> Any:
+        """A state whose tensors have the tokens on axis 1 is cut; `seen` says how many there were."""
+        kept = tensors_of(state)[0].shape[1]
+        needed = self.kept_tokens(config, state.seen - n)
+        if kept - n < needed:
+            raise self._too_far(n, kept - self.kept_tokens(config, state.seen))
+        return map_tensors(state, lambda x: x[:, : kept - n])._replace(seen=state.seen - n)
 
     def moved_bytes(self, config: Sizes, position: int, element_bytes: int) -> float:
         """All that is kept, read; one token, written."""
@@ -142,6 +164,13 @@ class LinearMixer(Mixer):
     def memory(self, state: object) -> Tensor:
         """The matrices in a state of this kind: [B, HV, Dk, Dv]."""
         return state
+
+    def rewind(self, config: Sizes, state: object, n: int) -> object:
+        """A state that is one memory: a matrix can't go back, a Replay can."""
+        most = state.tokens if isinstance(state, Replay) else 0
+        if n > most:
+            raise self._too_far(n, most)
+        return take_back(state, n)
 
     def norm_eps(self, config: Sizes) -> float:
         """eps of the norm behind the operator."""
@@ -182,11 +211,20 @@ class LinearMixer(Mixer):
 
 
 def tensors_of(state: object) -> list[Tensor]:
-    """The tensors of a layer's state; none before the first token. Raises TypeError for anything else."""
-    if state is None:
-        return []
+    """The tensors of a layer's state, in tuples inside it as well; none before the first token. Raises TypeError for
+    anything else."""
+    found: list[Tensor] = []
+    map_tensors(state, found.append)
+    return found
+
+
+def map_tensors(state: Any, change: Callable[[Tensor], Any]) -> Any:
+    """The state with `change` of each of its tensors; numbers and None stay. Raises TypeError as tensors_of."""
     if isinstance(state, Tensor):
-        return [state]
+        return change(state)
     if isinstance(state, tuple):
-        return [x for x in state if isinstance(x, Tensor)]
+        parts = [map_tensors(x, change) if isinstance(x, Tensor | tuple) else x for x in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    if state is None:
+        return None
     raise TypeError(f"state: expected None, a tensor or a tuple of tensors and numbers, got {type(state).__name__}")

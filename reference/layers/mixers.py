@@ -5,7 +5,9 @@ from reference.layers.gated_deltanet import GatedDeltaNetMixer
 from reference.layers.kda import KimiDeltaMixer
 from reference.layers.latent import IndexedMixer, LatentMixer
 from reference.layers.lightning import LightningMixer
+from reference.layers.mamba2 import Mamba2Mixer
 from reference.layers.mixer import Mixer
+from reference.layers.short_conv import ShortConvMixer
 
 _RECORDS = (
     FullMixer(),
@@ -15,6 +17,8 @@ _RECORDS = (
     GatedDeltaNetMixer(),
     KimiDeltaMixer(),
     LightningMixer(),
+    Mamba2Mixer(),
+    ShortConvMixer(),
 )
 MIXERS: dict[str, Mixer] = {record.kind: record for record in _RECORDS}
 

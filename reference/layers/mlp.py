@@ -75,8 +75,9 @@ class MixtureOfExperts(nn.Module):
     router        "softmax": the weights are the probabilities of the top_k (Qwen3-Next, MiniMax, gpt-oss). "sigmoid":
                   each expert's own probability; the choice, and only the choice, adds a correction per expert that
                   keeps the load even (DeepSeek-V3, Kimi Linear, MiniMax-M2)
-    n_groups      groups of experts ("sigmoid")
-    top_groups    groups that a token may choose from, a group being worth its two best experts
+    n_groups      groups of experts
+    top_groups    groups that a token may choose from, a group being worth its two best experts ("sigmoid") or its best
+                  one ("softmax": DeepSeek-V2)
     routed_scale  factor of the weights
     clamp         (limit, alpha) of gpt-oss's expert: (up + 1) · gate · sigmoid(alpha gate), both held within limit
     bias          biases in router and experts
@@ -157,7 +158,7 @@ class MixtureOfExperts(nn.Module):
         """The top_k experts of each token and their weights, from probabilities in float32."""
         if self.e_score_correction_bias is None:
             logits = self.gate(tokens)
-            weights, experts = logits.float().softmax(-1).topk(self.top_k, dim=-1)
+            weights, experts = self._within_groups(logits.float().softmax(-1), best=1).topk(self.top_k, dim=-1)
         else:
             logits = F.linear(tokens.float(), self.gate.weight.float())
             probability = logits.sigmoid()
@@ -167,14 +168,14 @@ class MixtureOfExperts(nn.Module):
             weights = weights / weights.sum(-1, keepdim=True)
         return Routing(logits, experts, weights * self.routed_scale)
 
-    def _within_groups(self, scores: Tensor) -> Tensor:
-        """-inf for the experts of all groups but the best top_groups."""
+    def _within_groups(self, scores: Tensor, best: int = 2) -> Tensor:
+        """-inf for the experts of all groups but the top_groups whose `best` best experts have the largest sum."""
         if self.n_groups == self.top_groups:
             return scores
         grouped = scores.unflatten(-1, (self.n_groups, -1))  # [tokens, groups, experts of a group]
-        worth = grouped.topk(min(2, grouped.shape[-1]), dim=-1).values.sum(-1)
-        best = worth.topk(self.top_groups, dim=-1).indices
-        seen = torch.zeros_like(worth, dtype=torch.bool).scatter(-1, best, True)
+        worth = grouped.topk(min(best, grouped.shape[-1]), dim=-1).values.sum(-1)
+        chosen = worth.topk(self.top_groups, dim=-1).indices
+        seen = torch.zeros_like(worth, dtype=torch.bool).scatter(-1, chosen, True)
         return grouped.masked_fill(~seen[..., None], -torch.inf).flatten(-2)
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reference.derivatives import has_tangent, is_transformed
+
 # Below this many weights the call costs more than the product.
 WORTH_IT = 2**16
 ROW_BLOCKS = 8
@@ -38,6 +40,8 @@ class Projection(nn.Linear):
 def _suits(x: Tensor, weight: Tensor) -> bool:
     if not HAS_ONEDNN or weight.numel() < WORTH_IT or x.dtype != torch.float32 or weight.dtype != torch.float32:
         return False
+    if is_transformed() or has_tangent(x, weight):
+        return False  # torch.func and forward mode know nn.Linear's own product only
     if type(x) is not Tensor or type(weight) not in (Tensor, nn.Parameter) or torch.compiler.is_compiling():
         return False  # a sharded or traced tensor
     here = x.is_cpu and x.numel() > 0 and weight.is_contiguous()

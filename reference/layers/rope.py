@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import get_type_hints
 
 import torch
 from torch import Tensor, nn
 
+from reference.arguments import check_types
 from reference.dtypes import inner_dtype
 
 SCALINGS = ("default", "linear", "dynamic", "yarn", "llama3")
@@ -46,6 +48,7 @@ class RopeScaling:
     high_freq_factor: float | None = None
 
     def __post_init__(self):
+        check_types(self, get_type_hints(RopeScaling))
         if self.rope_type not in SCALINGS:
             raise ValueError(f"rope_type: expected one of {list(SCALINGS)}, got {self.rope_type!r}")
         for name in NEEDS[self.rope_type]:

@@ -45,7 +45,7 @@ class StreamingAttention(nn.Module):
             in_cache = positions.clamp(max=self.window + self.keep_first - 1)  # the query's place among what is kept
             q, keys = self._two_distances(q, layer.turn(bare, in_cache), k)
         limits = {"window": self.window, "keep_first": self.keep_first, "left_padding": layout.padding_among(k, seen)}
-        o = softmax_attention(q, keys, v, scale=layer.head_dim**-0.5, sinks=layer.sinks, **limits)
+        o = softmax_attention(q, keys, v, scale=layer.scale, sinks=layer.sinks, **limits)
         kept = (evict(y, self.window, self.keep_first) for y in (k, v))
         return layer.output(o, gate), KVState(*kept, seen)
 

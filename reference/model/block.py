@@ -36,14 +36,14 @@ def build_mlp(config: HybridConfig, layer: int) -> nn.Module:
 
 
 class Block(nn.Module):
-    """x + mixer(norm(x)), then x + mlp(norm(x)).
+    """x + mixer(norm(x)), then x + mlp(norm(x)), if the layer has an MLP.
 
     config  the model's
     layer   index of the block in the model
 
-    Two families differ. Olmo's softmax layers norm what comes out: x + norm(mixer(x)), x + norm(mlp(x))
+    Some families differ. Olmo's softmax layers norm what comes out: x + norm(mixer(x)), x + norm(mlp(x))
     (config.softmax_norm_after). MiniMax-01 keeps the normed input, h = norm(x), alpha h + beta mixer(h)
-    (config.normed_residual).
+    (config.normed_residual). Granite scales what comes out of both, x + m · mixer(norm(x)) (residual_multiplier).
 
     forward(x [B, T, hidden_size], state, layout=PLAIN) -> (x [B, T, hidden_size], state), the mixer's state before x
     and behind x.
@@ -57,10 +57,12 @@ class Block(nn.Module):
         self.norm_after = config.softmax_norm_after and softmax
         self.input_layernorm = None if self.norm_after else RMSNorm(config.hidden_size, **norm)
         self.mixer = build_mixer(config, layer)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, **norm)
-        self.mlp = build_mlp(config, layer)
+        self.post_attention_layernorm, self.mlp = None, None
+        if config.has_mlp(layer):
+            self.post_attention_layernorm = RMSNorm(config.hidden_size, **norm)
+            self.mlp = build_mlp(config, layer)
         self.post_feedforward_layernorm = RMSNorm(config.hidden_size, **norm) if self.norm_after else None
-        self.scales = None
+        self.scales, self.multiplier = None, config.residual_multiplier
         if config.normed_residual:
             self.scales = _scales(config, "full_attn" if softmax else "linear_attn"), _scales(config, "mlp")
 
@@ -74,8 +76,13 @@ class Block(nn.Module):
             (alpha, beta), (mlp_alpha, mlp_beta) = self.scales
             h = self.post_attention_layernorm(alpha * h + beta * mixed)
             return mlp_alpha * h + mlp_beta * self.mlp(h), state
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), state
+        x = x + self._scaled(mixed)
+        if self.mlp is None:
+            return x, state
+        return x + self._scaled(self.mlp(self.post_attention_layernorm(x))), state
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x if self.multiplier == 1 else self.multiplier * x
 
 
 def _scales(config: HybridConfig, part: str) -> tuple[float, float]:

@@ -1,8 +1,9 @@
 """What a hybrid model is made of: one frozen, checked record. layer_types is the architecture."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from typing import get_type_hints
 
-from reference.arguments import check_positive_int
+from reference.arguments import check_positive_int, check_types, cut_short
 from reference.layers.mixers import MIXERS, mixer
 from reference.layers.rope import RopeScaling
 
@@ -21,6 +22,9 @@ class HybridConfig:
       linear_attention      Gated DeltaNet
       kda                   Kimi Delta Attention (linear_key_head_dim for keys and values, linear_num_value_heads)
       lightning_attention   decayed linear attention, decay fixed by head and depth (num_attention_heads, head_dim)
+      mamba2                Mamba-2: linear_num_key_heads groups of B and C (linear_key_head_dim), heads of
+                            linear_value_head_dim
+      short_conv            a gated convolution over linear_conv_kernel_dim tokens (LFM2)
 
     Construction checks every field and raises a ValueError that names the field.
     """
@@ -41,7 +45,9 @@ class HybridConfig:
     attention_gate: str | None = None  # "elementwise" in Qwen3-Next
     attention_sinks: bool = False
     attention_bias: bool = False
+    attention_multiplier: float | None = None  # the scale of the scores; None: head_dim^-0.5
     sliding_window: int | None = None
+    window_rope_scaling: bool = True  # False: rope_scaling is of the layers without a window only (Olmo 3)
     # latent layers
     q_lora_rank: int | None = None
     kv_lora_rank: int = 0
@@ -49,6 +55,7 @@ class HybridConfig:
     qk_rope_head_dim: int = 0
     v_head_dim: int = 0
     latent_rotary: bool = True  # False: the rotary channels are there and don't turn (Kimi Linear)
+    latent_gate: bool = False  # a sigmoid gate on each head (Ling 3.0)
     index_topk: int = 0
     index_n_heads: int = 0
     index_head_dim: int = 0
@@ -61,8 +68,14 @@ class HybridConfig:
     linear_allow_neg_eigval: bool = False
     linear_gate: str = "silu"
     linear_norm_eps: float | None = None  # of the norm behind the operator; None: rms_norm_eps
+    linear_norm_groups: int | None = None  # Mamba-2: parts that its norm takes by themselves; None: its groups
+    linear_decay_bound: float | None = None  # KDA: lower bound of the log decays (Kimi K3, Ling 3.0: -5)
+    linear_full_rank_gates: bool = False  # KDA: decay and output gate through one matrix each (Ling 3.0)
+    linear_conv_bias: bool = False  # Mamba-2: bias of its convolution,
+    linear_bias: bool = False  # and of its projections; short_conv: of both
     # mixture of experts; num_experts = 0 is a dense MLP in every layer
-    mlp_layer_types: tuple[str, ...] | None = None  # "dense" or "sparse" by layer; None: all sparse if num_experts
+    # "dense", "sparse" or "none" by layer; None: all sparse if num_experts
+    mlp_layer_types: tuple[str, ...] | None = None
     mlp_bias: bool = False
     num_experts: int = 0
     num_experts_per_tok: int = 0
@@ -90,27 +103,35 @@ class HybridConfig:
     linear_attn_beta_factor: float = 1.0
     mlp_alpha_factor: float = 1.0
     mlp_beta_factor: float = 1.0
+    embedding_multiplier: float = 1.0  # Granite: embeddings times this,
+    residual_multiplier: float = 1.0  # what a mixer and an MLP add times this,
+    logits_scaling: float = 1.0  # and logits divided by this
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
 
     def __post_init__(self):
+        check_types(self, get_type_hints(HybridConfig))
         object.__setattr__(self, "layer_types", tuple(self.layer_types))
         if not self.layer_types:
             raise ValueError("layer_types: expected at least one layer")
         for n, kind in enumerate(self.layer_types):
             if kind not in MIXERS:
                 raise ValueError(f"layer_types[{n}]: expected one of {list(MIXERS)}, got {kind!r}")
-        self._positive("vocab_size", "hidden_size", "intermediate_size")
-        self._positive("num_attention_heads", "num_key_value_heads", "head_dim")
-        if self.num_attention_heads % self.num_key_value_heads:
+        self._positive("vocab_size", "hidden_size")
+        if self.mlp_layer_types is None or "dense" in self.mlp_layer_types:
+            self._positive("intermediate_size")
+        for kind in dict.fromkeys(self.layer_types):
+            self._positive(*mixer(kind).needs)
+        if self.num_key_value_heads and self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads: expected a multiple of num_key_value_heads = {self.num_key_value_heads}, "
                 f"got {self.num_attention_heads}"
             )
-        for kind in dict.fromkeys(self.layer_types):
-            self._positive(*mixer(kind).needs)
         if isinstance(self.rope_scaling, dict):
             object.__setattr__(self, "rope_scaling", RopeScaling(**self.rope_scaling))
+        if not isinstance(self.rope_scaling, RopeScaling | None):
+            what = cut_short(self.rope_scaling)
+            raise ValueError(f"rope_scaling: expected a RopeScaling, its fields or None, got {what}")
         if self.mlp_layer_types is not None:
             self._check_mlp_layer_types()
         if self.num_experts:
@@ -130,8 +151,8 @@ class HybridConfig:
     def _check_mlp_layer_types(self) -> None:
         kinds = tuple(self.mlp_layer_types)
         object.__setattr__(self, "mlp_layer_types", kinds)
-        if len(kinds) != self.num_hidden_layers or set(kinds) - {"dense", "sparse"}:
-            wanted = f"'dense' or 'sparse' for each of {self.num_hidden_layers} layers"
+        if len(kinds) != self.num_hidden_layers or set(kinds) - {"dense", "sparse", "none"}:
+            wanted = f"'dense', 'sparse' or 'none' for each of {self.num_hidden_layers} layers"
             raise ValueError(f"mlp_layer_types: expected {wanted}, got {kinds}")
         if "sparse" in kinds and not self.num_experts:
             raise ValueError("mlp_layer_types: has sparse layers, but num_experts is 0")
@@ -148,6 +169,10 @@ class HybridConfig:
     def is_sparse(self, layer: int) -> bool:
         """Whether the layer's MLP is a mixture of experts."""
         return self.num_experts > 0 if self.mlp_layer_types is None else self.mlp_layer_types[layer] == "sparse"
+
+    def has_mlp(self, layer: int) -> bool:
+        """Whether the layer has a feed-forward half."""
+        return self.mlp_layer_types is None or self.mlp_layer_types[layer] != "none"
 
     @property
     def rotary_dim(self) -> int:

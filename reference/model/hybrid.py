@@ -19,7 +19,7 @@ class MultiTokenHead(nn.Module):
     One block of softmax attention behind a projection of the two, each normed, side by side.
     forward(x, embedded [B, T, hidden_size], layout=PLAIN) -> [B, T, hidden_size], for the model's own lm_head. x is
     what lm_head reads, behind the last norm: Qwen3-Next's head was trained so (vLLM's qwen3_next_mtp), DeepSeek's
-    reads the features before that norm.
+    reads the features before that norm. `step` continues behind a state, as drafts do.
     Source: DeepSeek-V3 section 2.2; names and order (embedding first) as in Qwen3-Next's checkpoints, `mtp.*`.
     """
 
@@ -33,9 +33,13 @@ class MultiTokenHead(nn.Module):
         self.norm = RMSNorm(config.hidden_size, **norm)
 
     def forward(self, x: Tensor, embedded: Tensor, layout: BatchLayout = PLAIN) -> Tensor:
+        return self.step(x, embedded, None, layout)[0]
+
+    def step(self, x: Tensor, embedded: Tensor, state: object, layout: BatchLayout = PLAIN) -> tuple[Tensor, object]:
+        """The features for the tokens of x, behind those that the state has read, and the state behind them."""
         both = torch.cat([self.pre_fc_norm_embedding(embedded), self.pre_fc_norm_hidden(x)], -1)
-        x, _ = self.layers[0](self.fc(both), None, layout)
-        return self.norm(x)
+        x, state = self.layers[0](self.fc(both), state, layout)
+        return self.norm(x), state
 
 
 class HybridLM(nn.Module):
@@ -78,8 +82,19 @@ class HybridLM(nn.Module):
         cu_seqlens: Tensor | None = None,
         left_padding: Tensor | None = None,
     ) -> Tensor:
+        return self.read_out(self.features(ids, cache=cache, cu_seqlens=cu_seqlens, left_padding=left_padding))
+
+    def features(
+        self,
+        ids: Tensor,
+        *,
+        cache: Cache | None = None,
+        cu_seqlens: Tensor | None = None,
+        left_padding: Tensor | None = None,
+    ) -> Tensor:
+        """What lm_head reads of each token, [B, T, hidden_size]; arguments and errors as in the model's call."""
         self._check(ids, cache)
-        return self.lm_head(self._features(ids, cache, self._layout(ids, cache, cu_seqlens, left_padding)))
+        return self._features(ids, cache, self._layout(ids, cache, cu_seqlens, left_padding))
 
     def predict_ahead(
         self, ids: Tensor, *, cu_seqlens: Tensor | None = None, left_padding: Tensor | None = None
@@ -92,11 +107,21 @@ class HybridLM(nn.Module):
         self._check(ids, None)
         layout = self._layout(ids, None, cu_seqlens, left_padding)
         x = self._features(ids, None, layout)
-        return self.lm_head(x), self.lm_head(self.mtp(x, self.embed_tokens(ids.roll(-1, 1)), layout))
+        return self.read_out(x), self.read_out(self.mtp(x, self.embed(ids.roll(-1, 1)), layout))
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """What the first block reads: [B, T, hidden_size]."""
+        x, factor = self.embed_tokens(ids), self.config.embedding_multiplier
+        return x if factor == 1 else factor * x
+
+    def read_out(self, x: Tensor) -> Tensor:
+        """Logits [B, T, vocab_size] of what lm_head reads, behind the last norm."""
+        logits, divisor = self.lm_head(x), self.config.logits_scaling
+        return logits if divisor == 1 else logits / divisor
 
     def _features(self, ids: Tensor, cache: Cache | None, layout: BatchLayout) -> Tensor:
         """What lm_head reads, [B, T, hidden_size]; the cache is filled."""
-        x = self.embed_tokens(ids)
+        x = self.embed(ids)
         states = [None] * len(self.layers) if cache is None else cache.states
         after = []
         for layer, state in zip(self.layers, states, strict=True):
@@ -125,7 +150,8 @@ class HybridLM(nn.Module):
             _check_left_padding(left_padding, ids)
         elif cache is not None:
             left_padding = cache.left_padding
-        return PLAIN if left_padding is None else BatchLayout.padded(left_padding, begin, ids.shape[1])
+        layout = PLAIN if left_padding is None else BatchLayout.padded(left_padding, begin, ids.shape[1])
+        return layout if cache is None else layout._replace(rewind=cache.rewindable)
 
     def _check(self, ids: Tensor, cache: Cache | None) -> None:
         if not isinstance(ids, Tensor) or ids.dtype not in (torch.int32, torch.int64) or ids.dim() != 2:
@@ -134,6 +160,8 @@ class HybridLM(nn.Module):
             raise ValueError(f"ids: expected at least one token, got shape {list(ids.shape)}")
         if cache is not None and cache.batch_size != ids.shape[0]:
             raise ValueError(f"cache: holds {cache.batch_size} row(s), ids has {ids.shape[0]}")
+        if cache is not None and cache.rewindable and torch.is_grad_enabled():
+            raise ValueError("cache: one that can be rewound takes no gradients; call the model under torch.no_grad()")
         if not torch.compiler.is_compiling():
             low, high = ids.min().item(), ids.max().item()
             if low < 0 or high >= self.config.vocab_size:

@@ -35,9 +35,49 @@ functions, transformers 5.23 (qwen3_next, kimi_linear) and mlx-lm (gated_delta.p
     l2norm           q/|q|, k/|k|              use_qk_l2norm_in_kernel  use_qk_l2norm_in_kernel  in the layer
     cu_seqlens       -                         cu_seqlens               ignored by the fallback  -
 
+Where flash-linear-attention differs, for calls that move over from it:
+
+    fla                                  here
+    -----------------------------------  ------------------------------------------------------------------------------
+    scale, initial_state, ... also by    by keyword only: fla's orders differ (its recurrent gated delta rule has gk and
+      position                           gv before beta)
+    beta=None or g=None (recurrent)      TypeError: give ones for beta, zeros for g
+    q, k of another dtype than v         TypeError that names both: cast first
+    g > 0                                ValueError: a log decay above 0 is most often a decay that wasn't a logarithm
+    NaN or infinity in an argument       ValueError: chunks multiply it by zeros, so it would reach earlier tokens
+    head_first (removed there, too)      no such keyword. If every tensor is [B, H, T, ...], they are read as
+                                         [B, T, H, ...] and nothing is said: no shape can tell
+    state_v_first (or its older name     the state is [B, HV, Dk, Dv] always: give and take state.mT
+      transpose_state_layout)
+    use_gate_in_kernel, A_log, dt_bias,  in the layer: g = -A_log.exp() * softplus(g + dt_bias); reference.layers has
+      safe_gate, lower_bound             this gate and the bounded one
+    use_beta_sigmoid_in_kernel,          in the layer: beta.sigmoid(), times 2 for negative eigenvalues
+      allow_neg_eigval
+    cu_seqlens_cpu, chunk_indices,       no such keywords: they change time, memory or devices, not the numbers
+      disable_recompute, cp_context
+    return_intermediate_states           no such keyword: take final states of pieces, or replay_rule
+    g_gamma [H] of simple_gla and        g [HV] of lightning attention; with both, give their sum [B, T, HV]
+      retention
+    chunk_lightning_attn(layer_idx,      g [HV], whose slopes the caller computes
+      num_layers)
+    normalize of linear_attn, True by    never normalized: linear attention here is (2.1), the norm is the layer's
+      default in chunks
+    causal_conv1d: activation "swish",   "silu" is the same function; the state is the W-1 tokens that can still be read
+      a state of W tokens, residual      (state[..., 1:] of fla's); add the residual outside
+    parallel_attn: window_size,          window, sinks of softmax_attention; a window is at least 1, a query needs a key
+      sink_bias, cu_seqlens, g           (fla: zeros); for packed rows call it for each; no forgetting gate
+    dsa: topk, w_idx=None, activation    top_k, w_idx is required, the activation is always ReLU
+    chunk_size 16, 32, 64                any whole number from 1
+
+Both take equal boundaries in cu_seqlens (an empty sequence keeps its initial state), and both return o in v's dtype and
+a final state of None unless output_final_state. The state here is float32 (float64 for float64), whatever
+initial_state's dtype. transformers' fallbacks ignore cu_seqlens and keywords they don't know;
+reference.integrations.transformers does as they do, reference.ops refuses them by name.
+
 Every public operator raises TypeError or ValueError that names the argument, what came and what was
-expected. Second derivatives are not defined for the chunked forms (their backward is written by hand);
-the recurrent forms have them.
+expected. The chunked forms and causal_conv have a backward that is written by hand. torch.func.grad, vjp, jacrev and
+vmap, in any order, take it; second derivatives and forward mode (jvp) raise an error that says what to use:
+the recurrent forms have them, and for causal_conv PyTorch's conv1d.
 """
 
 from collections.abc import Callable
@@ -53,6 +93,8 @@ from reference.ops.linear import (
     recurrent_lightning_attention,
     recurrent_linear_attention,
 )
+from reference.ops.product import chunk_gated_delta_product
+from reference.ops.replay import Replay, replay_rule, state_of, take_back
 from reference.ops.softmax import attention_weights, softmax_attention
 from reference.ops.sparse import index_scores, indexer_loss, lightning_indexer, sparse_attention
 from reference.ops.step import decode_step
@@ -78,10 +120,12 @@ OPERATORS = {
 __all__ = [
     "OPERATORS",
     "Operator",
+    "Replay",
     "attention_weights",
     "causal_conv",
     "causal_conv_step",
     "chunk_delta_rule",
+    "chunk_gated_delta_product",
     "chunk_gated_delta_rule",
     "chunk_kda",
     "chunk_lightning_attention",
@@ -95,6 +139,9 @@ __all__ = [
     "recurrent_kda",
     "recurrent_lightning_attention",
     "recurrent_linear_attention",
+    "replay_rule",
     "softmax_attention",
     "sparse_attention",
+    "state_of",
+    "take_back",
 ]

@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from reference.derivatives import is_differentiated
 from reference.dtypes import inner_dtype
 
 
@@ -52,7 +53,7 @@ def recurrent_form(
     if initial_state is None:
         initial_state = v.new_zeros(max(B, n_sequences), HV, q.shape[-1], Dv, dtype=dtype)
     tensors = (q, k, v, g, beta, initial_state)
-    with_graph = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    with_graph = is_differentiated(*tensors)
     q, k, V, g, beta, states = (None if x is None else x.to(dtype) for x in tensors)
     q, k = repeat_heads(q, HV), repeat_heads(k, HV)
     g = g if g.dim() == 4 else g[..., None]

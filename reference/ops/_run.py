@@ -5,7 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reference.arguments import cut_short
+from reference.derivatives import is_transformed
 from reference.dtypes import full_precision, inner_dtype
+from reference.kernels import choice
 from reference.ops._chunked import chunked_form
 from reference.ops._recurrent import recurrent_form
 from reference.ops.shapes import (
@@ -51,7 +54,12 @@ def run_operator(
         if g is None:  # nothing fades
             g = torch.zeros(1, dtype=inner_dtype(v), device=v.device).expand(v.shape[:3])
         inputs = (q, k, v, g, beta, options.initial_state, scale, bounds)
-        o, final_state = recurrent_form(*inputs) if chunk_size is None else chunked_form(*inputs, chunk_size)
+        if chunk_size is None:
+            o, final_state = recurrent_form(*inputs)
+        elif v.is_cuda and not is_transformed() and choice.takes_kernel(q, v, beta):
+            o, final_state = choice.host().kernel_form(*inputs, chunk_size)
+        else:
+            o, final_state = chunked_form(*inputs, chunk_size)
     return o, final_state if options.output_final_state else None
 
 
@@ -66,6 +74,9 @@ def _check(q, k, v, g, beta, options: Options, g_axes: str, has: tuple[str, ...]
     check_state(initial_state, sizes, len(bounds) - 1 if cu_seqlens is not None else sizes["B"])
     check_same("device", q=q, k=k, v=v, g=g, beta=beta, initial_state=initial_state)
     scale = check_scale(options.scale, sizes["Dk"])
+    for name in ("output_final_state", "use_qk_l2norm_in_kernel"):
+        if not isinstance(getattr(options, name), bool):
+            raise TypeError(f"{name}: expected True or False, got {cut_short(getattr(options, name))}")
     check_values(g, q=q, k=k, v=v, beta=beta, initial_state=initial_state)
     return bounds, scale
 

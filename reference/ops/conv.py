@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reference.derivatives import first_derivative_only
+from reference.derivatives import NO_JVP, TWICE, BackwardByHand, for_torch_func, is_differentiated, refuse_transforms
 from reference.dtypes import inner_dtype
 from reference.ops._pieces import chunk_spans
 from reference.ops.shapes import check_cu_seqlens, check_same, check_shapes, check_values
@@ -46,8 +46,8 @@ def causal_conv(
     before = x.new_zeros(n_states, sizes["D"], tail) if initial_state is None else initial_state.to(x.dtype)
     tensors = (x, weight, bias, before)
     scan = _convolve
-    if torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in tensors):
-        scan = _Convolution.apply
+    if is_differentiated(*tensors):
+        scan = _Convolution.apply if torch.compiler.is_compiling() else _convolution.apply
     outputs, tails = [], []
     for n, (start, stop) in enumerate(pairwise(bounds)):
         own = before if len(bounds) == 2 else before[n : n + 1]
@@ -89,22 +89,32 @@ class _Convolution(torch.autograd.Function):
     """Block by block, so that one block stays in the processor's cache; y before silu is computed again."""
 
     @staticmethod
-    def forward(ctx, x, before, weight, bias, activation):
-        ctx.save_for_backward(x, before, weight, bias)
-        ctx.activation = activation
+    def forward(x, before, weight, bias, activation):
         return _convolve(x, before, weight, bias, activation)
 
     @staticmethod
-    @first_derivative_only
+    def setup_context(ctx, inputs, output):
+        *tensors, ctx.activation = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
     def backward(ctx, dy):
-        x, before, weight, bias = ctx.saved_tensors
+        find = _ConvolutionGradients.forward if torch.compiler.is_compiling() else _gradients.apply
+        return *find(dy, *ctx.saved_tensors, ctx.activation), None
+
+
+class _ConvolutionGradients(BackwardByHand):
+    """The backward pass of _Convolution: the gradients of x, before, weight and bias."""
+
+    @staticmethod
+    def forward(dy, x, before, weight, bias, activation):
         (B, T, D), W, dtype = x.shape, weight.shape[1], inner_dtype(x)
         taps, wide_bias = weight.to(dtype).t().contiguous(), None if bias is None else bias.to(dtype)
         dseen, dtaps = torch.zeros(B, W - 1 + T, D, dtype=dtype, device=x.device), torch.zeros_like(taps)
         dbias = torch.zeros(D, dtype=dtype, device=x.device)
         for time in chunk_spans(T, CONV_BLOCK):
             seen, d, C = _seen(x, before, time, dtype), dy[:, time].to(dtype), time.stop - time.start
-            if ctx.activation == "silu":
+            if activation == "silu":
                 d = torch.ops.aten.silu_backward(d, _mix(seen, taps, wide_bias))
             dbias += d.sum((0, 1)) if bias is not None else 0
             for i in range(W):
@@ -112,7 +122,14 @@ class _Convolution(torch.autograd.Function):
                 dtaps[i] += (d * seen[:, i : i + C]).sum((0, 1))
         dx, dbefore = dseen[:, W - 1 :].to(x.dtype), dseen[:, : W - 1].mT.to(before.dtype)
         dbias = None if bias is None else dbias.to(bias.dtype)
-        return dx, dbefore, dtaps.t().to(weight.dtype), dbias, None
+        return dx, dbefore, dtaps.t().to(weight.dtype), dbias
+
+
+# The axes of the channels, which vmap may make more of: x, before, weight, bias.
+_CHANNELS = (2, 1, 0, 0)
+_NO_TANGENTS = f"causal_conv: {NO_JVP}; use torch.nn.functional.conv1d, or torch.func.grad, vjp or jacrev"
+_convolution = for_torch_func(_Convolution, _CHANNELS, (2,), _NO_TANGENTS)
+_gradients = for_torch_func(_ConvolutionGradients, (2, *_CHANNELS), _CHANNELS, TWICE)
 
 
 @torch.no_grad()
@@ -120,14 +137,15 @@ def causal_conv_step(
     x: Tensor, weight: Tensor, bias: Tensor | None, state: Tensor, *, activation: str | None = None
 ) -> Tensor:
     """One token x [B, D] of decoding; `state` [B, D, W-1] moves on by one token in place. Returns y [B, D]."""
+    refuse_transforms("causal_conv_step", "causal_conv")
     check_shapes({"x": (x, "B D"), "weight": (weight, "D W"), "bias": (bias, "D")}, optional=("bias",))
     _check_tail("state", state, [x.shape[0], weight.shape[0], weight.shape[1] - 1])
     check_same("device", x=x, weight=weight, bias=bias, state=state)
     _check_activation(activation)
-    seen = torch.cat([state, x[..., None].to(state.dtype)], -1)  # [B, D, W]
-    state.copy_(seen[..., 1:])
     dtype = inner_dtype(x)
-    y = (seen.to(dtype) * weight.to(dtype)).sum(-1)
+    seen = torch.cat([state.to(dtype), x[..., None].to(dtype)], -1)  # [B, D, W]; x is rounded only where it is kept
+    state.copy_(seen[..., 1:])
+    y = (seen * weight.to(dtype)).sum(-1)
     y = y if bias is None else y + bias.to(dtype)
     return (F.silu(y) if activation == "silu" else y).to(x.dtype)
 

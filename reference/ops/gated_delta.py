@@ -37,7 +37,7 @@ def recurrent_gated_delta_rule(
     Returns (o [B, T, HV, Dv] in v's dtype, final state [B, HV, Dk, Dv] or None). Half types are computed in float32,
     float64 in float64; the state is in that format. Raises TypeError or ValueError that names the argument, before
     any work.
-    Source: Yang, Kautz and Hatamizadeh 2025, eq. 10 (their S is our S^T); chapter 03, (3.3).
+    Source: Yang, Kautz and Hatamizadeh 2025, eq. 10 (their S is our S^T); chapter 03, (3.8).
     """
     options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
     return run_operator(q, k, v, g, beta, options)

@@ -37,7 +37,7 @@ def recurrent_kda(
     Returns (o [B, T, HV, Dv] in v's dtype, final state [B, HV, Dk, Dv] or None). Half types are computed in float32,
     float64 in float64; the state is in that format. Raises TypeError or ValueError that names the argument, before
     any work.
-    Source: Kimi Team 2025, eq. 1; chapter 03, (3.4).
+    Source: Kimi Team 2025, eq. 1; chapter 03, (3.9).
     """
     options = Options(scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens)
     return run_operator(q, k, v, g, beta, options, g_axes="B T HV Dk")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from reference.arguments import NotANumber, cut_short
+from reference.derivatives import is_transformed
 
 LARGEST_SCALE = 1e300  # a whole number can be longer than any float
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -70,13 +71,41 @@ def check_values(g: Tensor | None, **tensors: Tensor | None) -> None:
     An infinite value would be multiplied by the zeros above the diagonal of a chunk, and spoil the tokens before it.
 
     Values can't be looked at while torch.compile traces or a CUDA graph is captured, and tensors on "meta" have none:
-    such a call skips this check.
+    such a call skips this check. Inside torch.func.vmap an index in the message begins with the sample's.
     One sum per tensor finds such an entry at the price of one read (a maximum is NaN too where one entry is); only
     then is the tensor searched.
     """
     first = next(iter(tensors.values()))
     if torch.compiler.is_compiling() or _is_captured(first) or first.is_meta:
         return
+    if is_transformed():
+        _Look.apply(tuple(tensors), g, *tensors.values())
+    else:
+        _look_at_values(g, tensors)
+
+
+class _Look(torch.autograd.Function):
+    """Inside torch.func a tensor has no values to look at; a Function's vmap is given those that have."""
+
+    @staticmethod
+    def forward(names, g, *tensors):
+        _look_at_values(g, dict(zip(names, tensors, strict=True)))
+        return torch.zeros(())
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info, in_dims, *inputs):
+        return _Look.apply(*inputs), None
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        return None
+
+
+def _look_at_values(g: Tensor | None, tensors: dict[str, Tensor | None]) -> None:
     largest = None if g is None else g.detach().max().item()
     for name, x in {**tensors, "g": g}.items():
         suspect = math.isnan(largest) if name == "g" and g is not None else _sum_is_no_number(x)
@@ -119,6 +148,8 @@ def check_cu_seqlens(cu_seqlens: Tensor | None, sizes: dict[str, int]) -> list[i
         raise TypeError("cu_seqlens: expected a 1-d int32 or int64 tensor of boundaries [0, ..., T]")
     if sizes["B"] != 1:
         raise ValueError(f"cu_seqlens: packed sequences need batch size B = 1, got {sizes['B']}")
+    if cu_seqlens.is_meta:
+        raise TypeError("cu_seqlens: expected a tensor with values, got one on the device meta")
     bounds = cu_seqlens.tolist()
     rising = all(a <= b for a, b in pairwise(bounds))  # equal ones: an empty sequence
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != sizes["T"] or not rising:
@@ -134,6 +165,23 @@ def check_state(state: Tensor | None, sizes: dict[str, int], n_sequences: int) -
     check_shapes({"initial_state": (state, "B HV Dk Dv")})
     if list(state.shape) != wanted:
         raise ValueError(f"initial_state: expected [B, HV, Dk, Dv] = {wanted}, got {list(state.shape)}")
+
+
+def check_left_padding(left_padding: object, B: int, S: int, device: torch.device) -> None:
+    """left_padding is None or [B], whole numbers from 0 to the S keys. Raises TypeError, ValueError."""
+    if left_padding is None:
+        return
+    if not isinstance(left_padding, Tensor) or left_padding.dtype not in (torch.int32, torch.int64):
+        what = left_padding.dtype if isinstance(left_padding, Tensor) else type(left_padding).__name__
+        raise TypeError(f"left_padding: expected an int32 or int64 tensor [B], got {what}")
+    if list(left_padding.shape) != [B]:
+        raise ValueError(f"left_padding: expected [B] = [{B}], got {list(left_padding.shape)}")
+    if left_padding.device != device:
+        raise ValueError(f"left_padding: expected q's device {device}, got {left_padding.device}")
+    if torch.compiler.is_compiling() or is_transformed() or left_padding.is_meta or _is_captured(left_padding):
+        return
+    if not 0 <= left_padding.min().item() <= left_padding.max().item() <= S:
+        raise ValueError(f"left_padding: expected 0 to the {S} keys, got {cut_short(left_padding.tolist())}")
 
 
 def check_lightning_decay(g: object, v: object) -> Tensor:

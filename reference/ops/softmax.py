@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reference.arguments import check_count, check_positive_int
+from reference.arguments import check_count, check_positive_int, cut_short
 from reference.dtypes import inner_dtype
 from reference.ops._recurrent import repeat_heads
-from reference.ops.shapes import check_same, check_scale, check_shapes
+from reference.ops.shapes import check_left_padding, check_same, check_scale, check_shapes
 
 
 def softmax_attention(
@@ -88,6 +88,8 @@ def _check(
     sizes = check_shapes(arguments, optional=("sinks",))
     check_same("dtype", q=q, k=k, v=v)
     check_same("device", q=q, k=k, v=v, sinks=sinks)
+    if not isinstance(causal, bool):
+        raise TypeError(f"causal: expected True or False, got {cut_short(causal)}")
     if sizes["H"] % sizes["HK"]:
         raise ValueError(f"q: the number of heads must be a multiple of k's {sizes['HK']}, got {sizes['H']}")
     if (causal or window is not None) and sizes["S"] < sizes["T"]:
@@ -96,8 +98,7 @@ def _check(
     if window is not None:
         check_positive_int("window", window)
     check_count("keep_first", keep_first)
-    if left_padding is not None:
-        _check_left_padding(left_padding, sizes, q.device)
+    check_left_padding(left_padding, sizes["B"], sizes["S"], q.device)
     return sizes, check_scale(scale, sizes["D"])
 
 
@@ -121,15 +122,6 @@ def _mask(T: int, S: int, *, left_padding: Tensor | None, device: torch.device, 
     key = torch.arange(S, device=device)
     itself = key == torch.arange(S - T, S, device=device)[:, None]
     return (seen & (key >= left_padding[:, None, None]) | itself)[:, None]
-
-
-def _check_left_padding(left_padding: object, sizes: dict[str, int], device: torch.device) -> None:
-    if not isinstance(left_padding, Tensor) or left_padding.dtype not in (torch.int32, torch.int64):
-        raise TypeError("left_padding: expected an int32 or int64 tensor [B]")
-    if list(left_padding.shape) != [sizes["B"]]:
-        raise ValueError(f"left_padding: expected [B] = [{sizes['B']}], got {list(left_padding.shape)}")
-    if left_padding.device != device:
-        raise ValueError(f"left_padding: expected q's device {device}, got {left_padding.device}")
 
 
 def _weights(q: Tensor, k: Tensor, seen: Tensor, scale: float, sinks: Tensor | None) -> Tensor:

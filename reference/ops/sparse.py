@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reference.arguments import check_count, check_positive_int
 from reference.dtypes import inner_dtype
-from reference.ops.shapes import check_same, check_scale, check_shapes
+from reference.ops.shapes import check_left_padding, check_same, check_scale, check_shapes
 
 # Queries that are worked on together: bounds what is gathered at a time to QUERY_BLOCK x top_k keys and values.
 QUERY_BLOCK = 128
@@ -20,12 +20,13 @@ def index_scores(q_idx: Tensor, k_idx: Tensor, w_idx: Tensor, *, scale: float | 
     """I_ts = Σ_h w_th ReLU(scale q_th · k_s), -inf where s lies after t: [B, T, S].
 
     q_idx [B, T, H, D]; k_idx [B, S, D], one key for all indexer heads; w_idx [B, T, H], of either sign. The
-    queries are the last T of S tokens. scale: None means D**-0.5. float32 (float64 for float64 inputs); has
+    queries are the last T of S tokens. scale: None means D**-0.5. float32 (float64 if an input is); has
     gradients, for the alignment with the attention's distribution. Raises TypeError or ValueError that names
     the argument. Source: DeepSeek-V3.2, eq. 1.
     """
     sizes = _check_index_inputs(q_idx, k_idx, w_idx)
-    dtype, scale = inner_dtype(q_idx), check_scale(scale, sizes["D"])
+    scale = check_scale(scale, sizes["D"])
+    dtype = max((inner_dtype(x) for x in (q_idx, k_idx, w_idx)), key=lambda kind: kind.itemsize)
     # ReLU before the sum over heads: without it the sum would be one dot product with one mixed query.
     matches = torch.einsum("bthd,bsd->bths", q_idx.to(dtype), k_idx.to(dtype)).mul(scale).relu()
     scores = torch.einsum("bths,bth->bts", matches, w_idx.to(dtype))
@@ -46,9 +47,12 @@ def indexer_loss(scores: Tensor, p: Tensor) -> Tensor:
 
     scores [B, T, S]: index_scores, -inf where a token can't be read; p [B, H, T, S]: attention weights, summed over
     the heads, normalized, and taken as given (no gradient). For the sparse stage give both over the chosen tokens
-    only. Returns a scalar. Raises TypeError or ValueError that names the argument. Source: DeepSeek-V3.2, eq. 3 and 4.
+    only. Returns a scalar, float32 (float64 for float64 scores). Raises TypeError or ValueError that names the
+    argument. Source: DeepSeek-V3.2, eq. 3 and 4.
     """
     check_shapes({"scores": (scores, "B T S"), "p": (p, "B H T S")})
+    check_same("device", scores=scores, p=p)
+    scores = scores.to(inner_dtype(scores))
     p = p.detach().to(scores.dtype).sum(1)
     p = p / p.sum(-1, keepdim=True)
     log_guess = scores.log_softmax(-1)
@@ -79,6 +83,7 @@ def lightning_indexer(
     check_positive_int("top_k", top_k)
     check_count("keep_first", keep_first, most=top_k)
     sizes = _check_index_inputs(q_idx, k_idx, w_idx)
+    check_left_padding(left_padding, sizes["B"], sizes["S"], q_idx.device)
     T, S, chosen = sizes["T"], sizes["S"], []
     for start in range(0, T, QUERY_BLOCK):
         stop = min(start + QUERY_BLOCK, T)
@@ -115,10 +120,10 @@ def sparse_attention(
     arguments = {"q": (q, "B T H D"), "k": (k, "B S HK D"), "v": (v, "B S HK Dv"), "sinks": (sinks, "H")}
     sizes = check_shapes(arguments, optional=("sinks",))
     check_same("dtype", q=q, k=k, v=v)
-    check_same("device", q=q, k=k, v=v, indices=indices, sinks=sinks)
     if sizes["H"] % sizes["HK"]:
         raise ValueError(f"q: the number of heads must be a multiple of k's {sizes['HK']}, got {sizes['H']}")
     _check_indices(indices, sizes)
+    check_same("device", q=q, k=k, v=v, indices=indices, sinks=sinks)
     dtype, scale = inner_dtype(v), check_scale(scale, sizes["D"])
     outputs = []
     for start in range(0, sizes["T"], QUERY_BLOCK):

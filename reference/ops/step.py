@@ -8,7 +8,9 @@ only, not at values: no gradient, no check for NaN.
 import torch
 from torch import Tensor
 
+from reference.derivatives import refuse_transforms
 from reference.dtypes import inner_dtype
+from reference.kernels import choice
 from reference.ops._recurrent import repeat_heads
 from reference.ops._run import l2norm
 from reference.ops.shapes import check_groups, check_same, check_scale, check_shapes
@@ -37,6 +39,7 @@ def decode_step(
     the delta rule, both the gated delta rule, both with one g per channel KDA.
     Raises TypeError, ValueError naming the argument. Source: (4.4) to (4.6) with C = 1.
     """
+    refuse_transforms("decode_step", "an operator (recurrent_* or chunk_*), which returns the new state")
     g_axes = "B HV Dk" if isinstance(g, Tensor) and g.dim() == 3 else "B HV"
     sizes = check_shapes(
         {
@@ -61,14 +64,15 @@ def decode_step(
     q, k, v_here = q.to(dtype), k.to(dtype), v.to(dtype)
     if use_qk_l2norm_in_kernel:
         q, k = l2norm(q), l2norm(k)
-    q, k = repeat_heads(q, HV), repeat_heads(k, HV)
     if g is None:  # nothing fades
-        g = torch.zeros(1, 1, 1, dtype=dtype, device=v.device)
+        g = torch.zeros(v.shape[:2], dtype=dtype, device=v.device)
+    into, scale = state if out is None else out, check_scale(scale, sizes["Dk"])
+    if v.is_cuda and choice.takes_kernel(q, v, beta):
+        return choice.host().kernel_decode(q, k, v, g, beta, state, into, scale)
+    q, k = repeat_heads(q, HV), repeat_heads(k, HV)
     decay = (g.to(dtype) if g.dim() == 3 else g.to(dtype)[..., None]).exp()  # [B, HV, 1 or Dk]
-    into = state if out is None else out
     before, known = (torch.stack((q, k), 2) * decay[:, :, None] @ state).unbind(2)  # [B, HV, Dv]: one read of the state
     u = v_here if beta is None else beta.to(dtype)[..., None] * (v_here - known)  # (4.4)
     o = before + (q * k).sum(-1, keepdim=True) * u  # (4.5)
     torch.mul(state, decay[..., None], out=into).addcmul_(k[..., :, None], u[..., None, :])  # (4.6)
-    o = check_scale(scale, sizes["Dk"]) * o
-    return o.to(v.dtype)
+    return (scale * o).to(v.dtype)

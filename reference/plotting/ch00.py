@@ -12,7 +12,7 @@ from reference.plotting._style import GREY, SKY
 PARTS = {
     "A fixed-size memory": ([1, 2, 3, 4], SKY),
     "A growing memory": ([5, 6, 8], "#DDDDDD"),
-    "Both in one model": ([7, 9, 10, 11, 12, 13], "#8FD3BD"),
+    "Both in one model": ([7, 9, 10, 11, 12, 13, 14, 15], "#8FD3BD"),
 }
 
 # name, note, one letter per layer: L linear, F full softmax attention, S sparse softmax attention
@@ -34,8 +34,8 @@ def draw_map(manifest: Manifest) -> Figure:
     """All chapters of book.yml, written or planned, in three groups that meet."""
     titles = {chapter.number: chapter.title for chapter in (*manifest.chapters, *manifest.planned)}
     listed = {number for numbers, _ in PARTS.values() for number in numbers} | {0}
-    fig, ax = plt.subplots(figsize=(6.4, 5.6))
-    ax.set(xlim=(0, 10), ylim=(0, 10.6))
+    fig, ax = plt.subplots(figsize=(6.4, 6.1))
+    ax.set(xlim=(0, 10), ylim=(-0.9, 10.6))
     ax.set_axis_off()
     _box(ax, 3.0, 9.75, 4.0, f"00  {titles[0]}", "white")
     lefts, tops, columns = [0.0, 5.2, 0.0], [8.6, 8.6, 3.15], [1, 1, 2]

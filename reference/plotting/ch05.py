@@ -54,10 +54,16 @@ def _box(ax: Axes, x: float, y: float, width: float, words: str, color: str) -> 
     ax.text(x, y, words, ha="center", va="center", fontsize=7, zorder=4)
 
 
-def draw_heads(weights: Sequence[NDArray], boundary: int, names: Sequence[str]) -> Figure:
+def draw_heads(
+    weights: Sequence[NDArray],
+    boundary: int,
+    names: Sequence[str],
+    notes: Sequence[tuple[int, float, float, str]] = (),
+) -> Figure:
     """Attention weights of every head, layers below each other: weights [layers][H, T, T]; names one per layer.
 
-    boundary: the first token of the repetition, marked by a line.
+    boundary: the first token of the repetition, marked by a line. notes: (layer, key, query, words), each written
+    at that place of the layer's first head.
     """
     layers, heads = len(weights), len(weights[0])
     fig, axes = plt.subplots(layers, heads, figsize=(1.75 * heads + 0.4, 1.85 * layers), sharex=True, sharey=True)
@@ -68,6 +74,8 @@ def draw_heads(weights: Sequence[NDArray], boundary: int, names: Sequence[str]) 
             ax.set_title(f"{names[layer]}, head {head + 1}", fontsize=8.5)
             ax.grid(False)
         row[0].set_ylabel("query")
+    for layer, key, query, words in notes:
+        axes[layer][0].text(key, query, words, color="white", fontsize=7.5, va="center")
     for ax in axes[-1]:
         ax.set_xlabel("key")
     fig.colorbar(image, ax=axes, shrink=0.7, label="weight")

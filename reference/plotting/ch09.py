@@ -50,3 +50,25 @@ def head_curves(x: Sequence[float], by_head: ArrayLike, heads: int, xlabel: str,
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return fig, ax
+
+
+def draw_snapshots(*, every: int, read: int, shared: int, length: int) -> Figure:
+    """An earlier text of `read` tokens with its snapshots; a new one of `length` begins with `shared` of them."""
+    fig, ax = plt.subplots(figsize=(6.8, 1.9))
+    kept = shared // every * every
+    parts = (
+        (1, 0, read, "best", "", "read before"),
+        (0, 0, kept, "gated_delta", "", "taken from the snapshot"),
+        (0, kept, shared, "highlight", "//", "read again"),
+        (0, shared, length, "decay", "..", "new"),
+    )
+    for row, begin, end, color, hatch, label in parts:
+        look = {"color": COLORS[color], "hatch": hatch, "edgecolor": "white"}
+        ax.barh(row, end - begin, left=begin, height=0.45, label=label, **look)
+    for at in range(every, read + 1, every):
+        ax.plot(at, 1.42, "v", color=COLORS["softmax"], ms=7, label="snapshot" if at == every else None)
+    ax.plot([kept, kept], [0.3, 1.35], ":", color=COLORS["softmax"], linewidth=1)
+    ax.set(yticks=(0, 1), yticklabels=("new text", "earlier text"), xlabel="tokens", ylim=(-0.4, 1.75))
+    ax.grid(visible=False)
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=7.5)
+    return fig

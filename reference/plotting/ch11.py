@@ -16,7 +16,7 @@ MIXER_LINES = {  # color, line, marker
     "MLA": ("perceptron", "-", "D"),
     "sparse MLA": ("perceptron", "--", "v"),
     "Gated DeltaNet": ("gated_delta", "-", "o"),
-    "KDA": ("kda", "-", "s"),
+    "KDA": ("kda", "--", "s"),
     "lightning": ("decay", "-", "^"),
 }
 
@@ -104,6 +104,28 @@ def draw_pairs(
     ax.grid(axis="y", visible=False)
     if len(pairs) > 1:
         fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=len(pairs), fontsize=9)
+    return fig
+
+
+def draw_roofline(points: dict[str, list[tuple[int, float]]], *, peak: float, rate: float) -> Figure:
+    """What a machine reaches at most against FLOPs per byte; points by name: (texts, FLOPs per byte), on the roof.
+
+    peak  FLOPs per second; rate: bytes per second
+    """
+    fig, ax = plt.subplots(figsize=(6.4, 3.6))
+    across = np.geomspace(0.5, 20_000, 200)
+    ax.loglog(across, np.minimum(peak, rate * across), color=COLORS["best"], linewidth=1.5)
+    ax.axvline(peak / rate, color=COLORS["best"], linewidth=0.8, linestyle=":")
+    looks = (("o", "gated_delta", 8), ("s", "highlight", -14), ("D", "softmax", 8))
+    for (name, row), (marker, color, above) in zip(points.items(), looks, strict=True):
+        x = np.array([intensity for _, intensity in row])
+        ax.plot(x, np.minimum(peak, rate * x), marker, color=COLORS[color], label=name, ms=6, alpha=0.8)
+        for texts, at in (row[0], row[-1]) if len(row) > 1 else ():
+            place = (at, min(peak, rate * at))
+            words = {"textcoords": "offset points", "fontsize": 8, "color": COLORS[color], "ha": "center"}
+            ax.annotate(str(texts), place, (0, above), **words)
+    ax.set(xlabel="FLOPs per byte moved (numbers: texts together)", ylabel="FLOPs per second, at most")
+    ax.legend(fontsize=8, loc="lower right")
     return fig
 
 

@@ -1,13 +1,21 @@
-"""Synthetic tasks: each draws token ids from a seed and knows the answers, or the best loss possible."""
+"""Synthetic tasks: each draws token ids from a seed and knows the answers, or the best loss possible.
 
-from reference.tasks._questions import NOT_ASKED, PAD, Questions, accuracy, asked
-from reference.tasks.backcopy import BEGIN, BigramBackcopy, Texts
-from reference.tasks.combined import RecallAndParity, RecallByParity, batch_together
-from reference.tasks.copying import Induction, SelectiveCopying
-from reference.tasks.dialogue import MultiTurn
-from reference.tasks.hops import MultiHop
-from reference.tasks.recall import AssociativeRecall, Needle, Overwriting, Stream
-from reference.tasks.tracking import Parity, Permutations
+Their names are imported when they are asked for: tables of them are read where PyTorch isn't installed.
+"""
+
+import importlib
+
+_HOMES = {
+    "_questions": ("NOT_ASKED", "PAD", "Questions", "accuracy", "asked"),
+    "backcopy": ("BEGIN", "BigramBackcopy", "Texts"),
+    "combined": ("RecallAndParity", "RecallByParity", "batch_together"),
+    "copying": ("Induction", "SelectiveCopying"),
+    "dialogue": ("MultiTurn",),
+    "hops": ("MultiHop",),
+    "recall": ("AssociativeRecall", "Needle", "Overwriting", "Stream"),
+    "tracking": ("Parity", "Permutations"),
+    "walk": ("WordsAndKeys",),
+}
 
 __all__ = [
     "BEGIN",
@@ -28,7 +36,15 @@ __all__ = [
     "SelectiveCopying",
     "Stream",
     "Texts",
+    "WordsAndKeys",
     "accuracy",
     "asked",
     "batch_together",
 ]
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -125,6 +125,10 @@ class RecallByParity:
             answers = torch.stack([parity] * (layers - 1) + [answers])
         return Questions(ids, answers)
 
+    def chance(self) -> float:
+        """Share of right answers by one of the key's two values at random; they are equal once in n_values."""
+        return 0.5 + 0.5 / self.n_values
+
     def render(self, ids: Tensor) -> str:
         """One text [T] as words: _ padding, k3 v17 v5 facts, 0 and 1 bits, even, odd."""
         words = {PAD: "_"} | {1 + n: f"k{n}" for n in range(self.n_keys)}

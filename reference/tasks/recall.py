@@ -95,17 +95,22 @@ class Stream(KeyValue):
 
 
 class Needle(KeyValue):
-    """One question about one pair, at a random depth among `distractors` other pairs, all keys different.
+    """One question about one pair, at a random depth among `distractors` other pairs, all keys different. For training
+    there may be more questions, about other pairs.
 
     Source: the S-NIAH tests of RULER (Hsieh et al. 2024), with distractors instead of filler.
     """
 
-    def draw(self, batch_size: int, rng: Random, *, distractors: int) -> Questions:
-        """Texts of 2 (distractors + 1) + 1 tokens. ValueError unless 0 <= distractors < n_keys."""
+    def draw(self, batch_size: int, rng: Random, *, distractors: int, questions: int = 1) -> Questions:
+        """Texts of 2 (distractors + 1) + questions tokens. ValueError unless 0 <= distractors < n_keys and
+        1 <= questions <= distractors + 1."""
         check_at_least("distractors", distractors, 0, self.n_keys - 1)
         pairs = distractors + 1
+        check_at_least("questions", questions, 1, pairs)
         keys = some_without_repeats(batch_size, self.n_keys, pairs, rng)
         values, at = whole_numbers(batch_size, pairs, self.n_values, rng), whole_numbers(batch_size, 1, pairs, rng)
+        if questions > 1:
+            at = some_without_repeats(batch_size, pairs, questions, rng)
         return self._text(keys, values, keys.gather(1, at), values.gather(1, at))
 
 

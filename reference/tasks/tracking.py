@@ -53,6 +53,10 @@ class Permutations:
         self.readable = torch.nonzero(moved == 2)[:, 0] if swaps else torch.arange(len(table))
         self.vocab_size = 1 + 2 * len(table)
 
+    def chance(self, *, sign: bool = False) -> float:
+        """Share of right answers by one of all products at random; sign: by one of those that the right sign leaves."""
+        return (1 + sign) / len(self.elements)
+
     def draw(self, batch_size: int, rng: torch.Generator, *, length: int, final: bool = False) -> Questions:
         """Texts of `length` permutations; final: asked only after the last one. ValueError if length is below 1."""
         check_at_least("length", length, 1)

@@ -9,6 +9,9 @@ from reference.book.manifest import Chapter, read_manifest
 
 BOOK = read_manifest()
 WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
+FOLDED = re.compile(r"<details><summary>(?P<summary>.*?)</summary>\n\n(?P<words>.*?)\n\n</details>", re.S)
+# Chapters that don't have it yet: answers, hints, marks of importance, symbols. The list only gets shorter.
+UNDONE = {10}
 
 
 def cells(chapter: Chapter, kind: str) -> list[nbformat.NotebookNode]:
@@ -31,3 +34,8 @@ def tags(cell: nbformat.NotebookNode) -> list[str]:
 
 def is_ignored(cell: nbformat.NotebookNode) -> bool:
     return any("ignore" in tag.lower() for tag in tags(cell)) or "NBVAL_" in cell.source
+
+
+def folded(text: str, summary: str) -> list[str]:
+    """The words of the folded blocks whose summary begins with that word."""
+    return [block["words"] for block in FOLDED.finditer(text) if block["summary"].startswith(summary)]

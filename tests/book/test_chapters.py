@@ -14,7 +14,7 @@ from tools import chapters as tool
 from tools.references import cited_keys, reference_list
 
 ids = {"argvalues": BOOK.chapters, "ids": lambda c: c.name}
-NOT_WORDS = re.compile(r"```.*?```|\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]+`|<!--.*?-->", re.S)
+NOT_WORDS = re.compile(r"```.*?```|<details>.*?</details>|\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]+`|<!--.*?-->", re.S)
 RULE = re.compile(r"show_figure\(\s*\w+,\s*\"([^\"]+)\"")
 
 
@@ -133,8 +133,16 @@ def test_what_hides_a_second_thing_is_found(source):
     assert len(hidden_in(source)) == 1
 
 
+@pytest.mark.parametrize("chapter", **ids)
+def test_equations_are_numbered_in_the_order_in_which_they_stand(chapter):
+    numbers = re.findall(r"\\tag\{(\d+)\.(\d+)\}", prose(chapter))
+    wanted = [(str(chapter.number), str(n)) for n in range(1, len(numbers) + 1)]
+    assert numbers == wanted, [".".join(number) for number in numbers]
+
+
 def body(chapter) -> str:
-    return prose(chapter).split("## References")[0]
+    """What its author wrote: without the generated lists at the end."""
+    return prose(chapter).split("## References")[0].split("## Symbols")[0]
 
 
 def figure_count(chapter) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reference.book.manifest import ROOT, read_manifest
+from reference.book.manifest import ROOT, online_links, read_manifest
 from tests.book.rules import BOOK
 
 
@@ -50,3 +50,12 @@ def test_the_readme_lists_the_chapters_of_the_manifest():
     rows = [f"| [{c.number:02d} {c.title}](chapters/{c.name}.ipynb) | {c.question} |" for c in BOOK.chapters]
     assert not [row for row in rows if row not in readme]
     assert readme.count("](chapters/0") + readme.count("](chapters/1") == len(rows)
+
+
+def test_links_to_run_a_chapter_online_appear_with_a_public_address():
+    book = read_manifest()
+    chapter = book.chapters[2]
+    assert book.run_online and online_links(book._replace(repository=""), chapter) == {}
+    links = online_links(book._replace(repository="https://github.com/owner/name"), chapter)
+    assert links["Colab"].endswith(f"owner/name/blob/main/chapters/{chapter.name}.ipynb") and "Binder" in links
+    assert all(link.startswith("https://") and "{" not in link for link in links.values())

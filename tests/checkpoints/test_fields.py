@@ -123,6 +123,27 @@ def test_more_layers_than_the_files_have_are_refused_at_once(tmp_path):
         reference.load_pretrained(tmp_path)
 
 
+def test_heads_wider_than_any_tensor_are_refused_before_their_angles_take_memory(tmp_path):
+    build("llama").save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(fields | {"head_dim": 2**31 - 2}))
+    with pytest.raises(ValueError, match="head_dim: expected at most 97, the longest axis in the files, got 21"):
+        reference.load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["llama", "minimax_m2", "deepseek_v3"])
+def test_layers_may_be_named_where_the_family_has_one_kind(family, tmp_path):
+    """transformers passes over layer_types in these families: right where it says what they are anyway."""
+    build(family).save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    full = ["full_attention"] * fields["num_hidden_layers"]
+    assert compare(tmp_path, fields | {"layer_types": full, "max_sequence_length": 128}) == "same"
+    for other in (full[1:], ["sliding_attention", *full[1:]]):
+        (tmp_path / "config.json").write_text(json.dumps(fields | {"layer_types": other}))
+        with pytest.raises(ValueError, match="layer_types: this family has"):
+            reference.load_pretrained(tmp_path)
+
+
 @torch.no_grad()
 def test_one_dtype_where_a_file_mixes_them(tmp_path):
     theirs = build("qwen3_5_text").bfloat16()

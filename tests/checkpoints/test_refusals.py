@@ -12,6 +12,7 @@ import reference
 from reference.__main__ import main
 from reference.book.manifest import ROOT
 from reference.checkpoints import loading, read_config
+from reference.checkpoints.families import BY_TYPE
 from reference.checkpoints.tiny import tiny_fields
 from tests.checkpoints.tiny import PLAIN, build, difference, perturb, some_ids
 
@@ -114,12 +115,13 @@ def test_a_dtype_that_weights_cannot_have(tmp_path):
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_layer_more_than_config_json_says(name, tmp_path):
-    """DeepSeek keeps the layer that predicts the token after the next there; elsewhere it is surplus."""
+    """DeepSeek, GLM and Ling keep the layer that predicts the token after the next there; elsewhere it is surplus."""
     build(name).save_pretrained(tmp_path)
     layers = json.loads((tmp_path / "config.json").read_text())["num_hidden_layers"]
     extra = f"model.layers.{layers}.self_attn.q_proj.weight"
     change_tensors(tmp_path, lambda tensors: tensors.update({extra: torch.zeros(64, 64)}))
-    if name == "deepseek_v32":
+    if any("num_hidden_layers" in part for part in BY_TYPE[name].ignored):
+        assert name.startswith(("bailing", "deepseek", "glm"))
         reference.load_pretrained(tmp_path)
     else:
         with pytest.raises(ValueError, match=f"{extra}: {name} has no such tensor by config.json"):
@@ -250,3 +252,9 @@ def test_the_command_line_says_it_in_a_sentence(config, tmp_path, capsys):
     assert main(["generate", "--model", str(tmp_path), "--prompt", "a"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("generate: ") and str(tmp_path) in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("place", ["~nobody-of-this-name/x", "no/such/place", ""])
+def test_what_is_no_place_is_named(place):
+    with pytest.raises(ValueError, match=r"is no folder of anybody|is neither a folder|has no config\.json"):
+        reference.load_pretrained(place)

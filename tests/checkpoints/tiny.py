@@ -90,6 +90,33 @@ VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
         },
     ),
     "deepseek_v32, all read": ("deepseek_v32", {"index_topk": 64}),
+    "deepseek_v2, greedy": ("deepseek_v2", {"topk_method": "greedy", "q_lora_rank": None, "n_shared_experts": 1}),
+    "deepseek_v3, no query latent, all dense, yarn": (
+        "deepseek_v3",
+        {
+            "q_lora_rank": None,
+            "first_k_dense_replace": 4,
+            "attention_bias": True,
+            "rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 1.0},
+        },
+    ),
+    "granitemoehybrid, dense, turned": (
+        "granitemoehybrid",
+        {"num_local_experts": 0, "num_experts_per_tok": 0, "position_embedding_type": "rope", "head_dim": 16},
+    ),
+    "olmo3, yarn in full layers": (
+        "olmo3",
+        {
+            "rope_parameters": {
+                "full_attention": YARN,
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+            }
+        },
+    ),
+    "qwen3_moe, some dense": (
+        "qwen3_moe",
+        {"mlp_only_layers": [0], "decoder_sparse_step": 2, "norm_topk_prob": True, "attention_bias": True},
+    ),
     "gpt_oss, yarn, clamped": (
         "gpt_oss",
         {

@@ -166,8 +166,22 @@ def fake_torch(gpus: list[str]) -> SimpleNamespace:
 
 
 def test_a_gpu_is_named_and_its_absence_is_fine():
-    assert "H200" in only(doctor.check_gpu(lambda name: fake_torch(["NVIDIA H200"]))).what
+    assert "H200" in doctor.check_gpu(gpu_where(""))[0].what
     assert only(doctor.check_gpu(lambda name: fake_torch([]))).level == "ok"
+
+
+def gpu_where(lack: str):
+    """A loader of a torch with a GPU, and of a choice that lacks something for the kernels."""
+    choice = SimpleNamespace(machine_lacks=lambda: lack)
+    return lambda name: fake_torch(["NVIDIA H200"]) if name == "torch" else choice
+
+
+def test_on_a_gpu_it_says_whether_the_kernels_run_and_why_not():
+    assert [finding.level for finding in doctor.check_gpu(gpu_where(""))] == ["ok", "ok"]
+    slow = doctor.check_gpu(gpu_where("Triton can't be imported (no module)"))[1]
+    assert slow.level == "note" and "slower PyTorch form on it: Triton can't" in slow.what
+    assert ".[kernels]" in slow.todo
+    assert doctor.check_gpu(gpu_where("REFERENCE_KERNELS=off turns them off"))[1].todo == ""
 
 
 def test_without_torch_the_gpu_question_is_left_open():

@@ -1,6 +1,7 @@
 """`generate` with a published kind of model: tokenizer, chat template, stop ids, as transformers reads them."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -80,3 +81,30 @@ def test_what_is_missing_is_named(folder, tmp_path, capsys):
     assert "--prompt: is empty" in capsys.readouterr().err
     assert main(["generate", "--model", "nowhere at all", "--prompt", "a"]) == 1
     assert "neither a folder here nor an owner/name" in capsys.readouterr().err
+
+
+def test_drafts_samples_and_stop_texts(folder, tmp_path, capsys):
+    arguments = ["generate", "--model", str(folder), "--prompt", "a text", "--tokens", "24", "--threads", "1"]
+    greedy = [*arguments, "--temperature", "0"]
+    assert main(greedy) == 0
+    plain = capsys.readouterr()
+    assert main([*greedy, "--draft", "ngrams", "--draft-tokens", "3"]) == 0
+    drafted = capsys.readouterr()
+    assert drafted.out == plain.out
+    assert re.search(r"24 tokens, \d+ tokens/s, \d\.\d\d tokens a pass, \d+ of \d+ guesses right", drafted.err)
+    stop = plain.out[12:15]
+    assert main([*greedy, "--stop", stop, "never"]) == 0
+    assert capsys.readouterr().out == plain.out[: plain.out.index(stop, 6)]
+    assert main([*arguments, "--samples", "2", "--seed", "1"]) == 0
+    one, two = capsys.readouterr().out.split("--- ")[1:]
+    assert one.startswith("1\na text") and two.startswith("2\na text") and one[2:] != two[2:]
+    assert main([*arguments, "--draft", "head"]) == 1
+    assert "draft: 'head' needs a model with a multi-token head" in capsys.readouterr().err
+    for wrong, message in (
+        (["--repetition-penalty", "0"], "--repetition-penalty: expected a number > 0, got 0.0"),
+        (["--stop", ""], "--stop: expected a list of strings, none of them empty"),
+        (["--samples", "0"], "argument --samples: expected a number >= 1, got 0"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*arguments, *wrong])
+        assert message in capsys.readouterr().err

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from reference.options import at_least, file_path, folder_path, positive, seed_below, token_count
+from reference.options import at_least, file_path, folder_path, model_place, positive, seed_below, token_count
 
 
 def parsed(convert, text):
@@ -42,6 +42,7 @@ def test_a_value_within_its_bounds_is_returned(convert, text, value):
         (seed_below(31), "2147483648", "expected a whole number from 0 to 2^31 - 1, got 2147483648"),
         (folder_path, __file__, f"{__file__} is a file, expected a folder"),
         (file_path, ".", "expected a file, . is a folder"),
+        (model_place, " ", "expected a folder or owner/name, got an empty name"),
     ],
 )
 def test_a_wrong_value_is_named_beside_its_option(convert, text, message):

@@ -1,12 +1,15 @@
 """The conformance vectors: the same bytes every time, complete, met by our chunked forms, and able to fail."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from reference.commands.vectors import check_vectors, main, vector_cases, write_vectors
+from reference.__main__ import main as command_line
+from reference.commands.vectors import check_vectors, main, write_vectors
+from reference.conformance.cases import vector_cases
 from reference.ops import OPERATORS
 from tests.ops.helpers import error, recurrence
 
@@ -83,3 +86,30 @@ def test_an_older_format_is_refused(folder, tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 0, "cases": {}}))
     with pytest.raises(ValueError, match="format 0"):
         check_vectors(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"format": 1}', "another operator", "no file", "cut", "a tensor less"])
+def test_damaged_vectors_are_refused_by_name(folder, tmp_path, capsys, damage):
+    bad, name = tmp_path / "bad", "kda-odd_length"
+    shutil.copytree(folder, bad)
+    file, manifest = bad / f"{name}.safetensors", bad / "manifest.json"
+    if damage == "another operator":
+        manifest.write_text(manifest.read_text().replace('"operator": "kda"', '"operator": "kad"'))
+    elif damage == "no file":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:-9])
+    elif damage == "a tensor less":
+        save_file({key: x for key, x in load_file(file).items() if key != "d_o"}, file)
+    else:
+        manifest.write_text(damage)
+    assert main(["--check", str(bad)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("--check: ") and ("manifest.json" in said or name in said)
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert command_line(["vectors", "--out", str(tmp_path / "file" / "below")]) == 2
+    said = capsys.readouterr().err
+    assert "Not a directory" in said and said.count("\n") == 1

@@ -1,7 +1,11 @@
 """`generate` on a trained model: repeatable, streamed, and errors that name the argument."""
 
+import json
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from reference.__main__ import main
 from reference.checkpoints import load_model
@@ -93,6 +97,33 @@ def test_a_cost_is_the_same_in_both_spellings(capsys):
     assert said[0] == said[1] and "262,144 tokens" in said[0]
 
 
+@torch.no_grad()
+def test_weights_that_are_no_numbers_are_said(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "copy")
+    weights = load_file(trained / "model.safetensors")
+    weights["norm.weight"].fill_(torch.nan)
+    weights["embed_tokens.weight"].fill_(torch.nan)
+    save_file(weights, tmp_path / "copy" / "model.safetensors")
+    assert main(["generate", "--model", str(tmp_path / "copy"), "--prompt", "a", "--seed", "1"]) == 1
+    assert f"model: {tmp_path / 'copy'} computes NaN or infinity" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"rms_norm_eps": "x"}, "rms_norm_eps: expected a finite number"),
+        ({"head_dim": 2**31 - 8}, "head_dim: expected at most 512, the longest axis in the files, got 2147483640"),
+        ({"rope_theta": "x"}, "rope_theta: expected a finite number"),
+    ],
+)
+def test_a_damaged_config_is_a_sentence_before_memory_is_taken(trained, tmp_path, fields, message, capsys):
+    shutil.copytree(trained, tmp_path / "copy")
+    path = tmp_path / "copy" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    assert main(["generate", "--model", str(tmp_path / "copy"), "--prompt", "a", "--seed", "1"]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_a_folder_without_a_model_is_named(tmp_path, capsys):
     assert main(["generate", "--model", str(tmp_path)]) == 1
     assert "has no config.json" in capsys.readouterr().err
@@ -129,3 +160,12 @@ def test_what_is_streamed_is_the_text_of_all_tokens(name, capsys):
         assert len(tokenizer.decode(ids[: n + 1])) - len(said) <= 1, "falls behind"
     stream.finish()
     assert said + capsys.readouterr().out == tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("text, shown", [("xaab!", "xa"), ("xa", "xa"), ("aba", ""), ("é, a", "é, a"), ("xcdc", "x")])
+def test_nothing_of_a_stop_text_is_printed(text, shown, capsys):
+    stream = Terminal(stops=["ab", "cdc"])
+    for byte in text.encode():
+        stream(torch.tensor([byte]))
+    stream.finish()
+    assert capsys.readouterr().out == shown

@@ -8,6 +8,7 @@ from reference.experiments.records import load_record, mean_and_deviation
 from reference.experiments.toys.run import Study, best_rates, metrics
 from reference.experiments.toys.studies import STUDIES
 from reference.files import STORED
+from reference.tasks import RecallByParity
 
 RECORDS = [name for name in STUDIES if (STORED / f"{name}.json").exists()]
 
@@ -37,6 +38,16 @@ def test_the_headline_separates_on_every_seed():
     assert min(x for stack in STUDIES["multi_hop"].quick for x in found[stack]["hops_2"]) >= 0.8
     found = metrics(load_record("overwrite"))
     assert min(found["gated_deltanet"]["accuracy_hardest"]) >= 0.9 and max(found["linear"]["accuracy_hardest"]) <= 0.3
+
+
+def test_one_task_inside_the_other_needs_a_state_with_a_sign_and_a_memory_with_room():
+    record = load_record("recall_by_parity")
+    found, either = metrics(record), RecallByParity(16, 16).chance()
+    assert min(found["linear, softmax"]["accuracy"]) >= 0.95
+    assert max(found["all softmax"]["accuracy"]) <= either + 0.15  # the key, and hardly ever the parity
+    assert max(found["beta below 1, softmax"]["accuracy"]) <= 0.8
+    by_load = {name: record["summary"][name]["accuracy"]["8 pairs, 16 bits"] for name in found}
+    assert max(by_load["all linear, Dk 4"]) < min(by_load["linear, softmax"])
 
 
 def test_the_deviation_over_seeds_is_that_of_a_sample():

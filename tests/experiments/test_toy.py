@@ -211,6 +211,9 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
         values = values if isinstance(values, list) else values["48 pairs"]
         assert len(values) == 2 and all(0 <= x <= 1 for x in values)
     assert {name for name, entry in CATALOGUE.items() if entry.kind == "toys"} == set(STUDIES)
+    with pytest.raises(SystemExit):
+        main(["experiment", "list", "sinks"])
+    assert "list: takes nothing behind it, got sinks" in capsys.readouterr().err
     assert main(["experiment", "list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in [*STUDIES, "sinks", "hybrid"])

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import reference
 from reference.__main__ import main
 from reference.bench.ledger import count_mixers
-from reference.bench.mixers import NAMES, mixer_config
-from reference.checkpoints.published import PUBLISHED, published_config
+from reference.bench.mixers import ALL_NAMES, mixer_config
+from reference.checkpoints.published import ALL_PUBLISHED, published_config
 from reference.commands.cost import H200, decode_seconds, ledger, texts_that_fit, time_crossover
 from reference.model.config import preset
 from reference.model.costs import (
@@ -62,7 +62,7 @@ def test_the_summary_names_every_layer_and_the_totals():
     assert layer_cache_bytes(config, 3, 1024) == 2 * config.num_key_value_heads * config.head_dim * 1024 * 2
 
 
-@pytest.mark.parametrize("family", PUBLISHED)
+@pytest.mark.parametrize("family", ALL_PUBLISHED)
 def test_a_prompt_is_the_sum_of_its_tokens(family):
     config, n = published_config(family), 2500  # beyond DeepSeek's 2,048 and every window
     everything = prefill_flops(config, n)
@@ -88,10 +88,10 @@ def test_formula_and_counter_agree_on_a_softmax_model():
 
 @pytest.fixture(scope="module")
 def counted():
-    return count_mixers(512)  # beyond window and top_k
+    return count_mixers(512, names=ALL_NAMES)  # beyond window and top_k
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_formula_and_count_agree_for_every_mixer(counted, name):
     row = counted[name]
     assert row["held_bytes"][0] == row["held_bytes"][1]
@@ -129,7 +129,7 @@ def test_absorbed_matrices_are_counted_once():
 
 
 def test_the_crossover_is_where_the_bytes_cross():
-    for family in PUBLISHED:
+    for family in ALL_PUBLISHED:
         config = published_config(family)
         for kind, n in crossover_tokens(config).items():
             linear = config.layer_types.index(kind)

@@ -119,8 +119,8 @@ def test_weights_that_are_no_numbers_are_named(model):
 
 
 def test_a_snapshot_of_another_batch_is_refused_at_once(model):
-    one, two = reference.new_cache(model), reference.new_cache(model, 2)
-    model(prompt(1), cache=one)
-    with pytest.raises(ValueError, match=r"snapshot: expected 2 batch row\(s\), got 1"):
-        two.restore(one.snapshot())
-    assert two.seen == 0
+    two, three = reference.new_cache(model, 2), reference.new_cache(model, 3)
+    model(prompt(2), cache=two)
+    with pytest.raises(ValueError, match=r"snapshot: expected 3 batch row\(s\), or one to repeat, got 2"):
+        three.restore(two.snapshot())
+    assert three.seen == 0

@@ -230,6 +230,12 @@ BAD = {
     "linear": ({"linear_num_value_heads": 0}, "linear_num_value_heads: expected a whole number"),
     "rotary": ({"partial_rotary_factor": 1.5}, "partial_rotary_factor: expected 0 to 1, got 1.5"),
     "experts": ({"num_experts": 4}, "num_experts_per_tok: expected a whole number"),
+    "a word for a number": ({"rms_norm_eps": "x"}, "rms_norm_eps: expected a finite number, got 'x'"),
+    "a word for a switch": ({"zero_centered_norm": "x"}, "zero_centered_norm: expected True or False, got 'x'"),
+    "infinity": ({"rope_theta": float("inf")}, "rope_theta: expected a finite number, got inf"),
+    "no kinds": ({"layer_types": ([],)}, r"layer_types: expected a list of names, got \(\[\],\)"),
+    "scaling": ({"rope_scaling": 5}, "rope_scaling: expected a RopeScaling, its fields or None, got 5"),
+    "inside scaling": ({"rope_scaling": {"beta_fast": "x"}}, "beta_fast: expected a finite number, got 'x'"),
 }
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import reference
-from reference.bench.mixers import NAMES, bytes_in_state, filled_state, mixer_config
+from reference.bench.mixers import ALL_NAMES, bytes_in_state, filled_state, mixer_config
 from reference.commands.cost import H200, decode_seconds, time_crossover
 from reference.commands.families import pattern_of, ratio_of
 from reference.distributed.sequence import read_in_stretches
@@ -204,7 +204,7 @@ def test_every_word_and_every_short_name_belong_to_one_kind():
 
 @pytest.mark.parametrize("kind", MIXERS)
 def test_a_state_is_a_tensor_or_a_tuple(kind):
-    config = mixer_config(next(name for name, word in NAMES.items() if word == kind))
+    config = mixer_config(next(name for name, word in ALL_NAMES.items() if word == kind))
     assert tensors_of(filled_state(config, 5))
 
 

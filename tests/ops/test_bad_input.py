@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import reference.ops
 from reference.ops import (
     causal_conv,
     causal_conv_step,
@@ -275,3 +276,53 @@ def test_large_numbers_whose_sum_overflows_are_taken():
     inputs = {key: x.half() for key, x in random_inputs("linear_attention", T=200, Dv=64).items()}
     inputs["v"][:] = 6e4
     chunk("linear_attention")(**inputs, scale=1e-6)
+
+
+@pytest.mark.parametrize("option", ["output_final_state", "use_qk_l2norm_in_kernel"])
+@pytest.mark.parametrize("value", ["no", None, 1, torch.tensor(True)])
+def test_switches_are_true_or_false(option, value):
+    for name in NAMES:
+        with pytest.raises(TypeError, match=f"{option}: expected True or False, got"):
+            call(name, chunk, None, **{option: value})
+
+
+# Keywords of flash-linear-attention that reference.ops has another way for, see its docstring.
+OF_FLA = [
+    "head_first",
+    "state_v_first",
+    "transpose_state_layout",
+    "use_gate_in_kernel",
+    "A_log",
+    "dt_bias",
+    "safe_gate",
+    "lower_bound",
+    "use_beta_sigmoid_in_kernel",
+    "allow_neg_eigval",
+    "cu_seqlens_cpu",
+    "chunk_indices",
+    "disable_recompute",
+    "cp_context",
+    "return_intermediate_states",
+    "g_gamma",
+    "normalize",
+    "layer_idx",
+]
+
+
+@pytest.mark.parametrize("keyword", OF_FLA)
+def test_what_another_library_can_be_told_is_refused_by_name_and_explained(keyword):
+    assert keyword in reference.ops.__doc__
+    for name in NAMES:
+        for form in (recurrent, chunk):
+            with pytest.raises(TypeError, match=f"unexpected keyword argument '{keyword}'"):
+                call(name, form, None, **{keyword: None})
+
+
+def test_a_convolution_takes_the_tokens_that_it_can_still_read_of_a_longer_state():
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 10, 6), torch.randn(6, 4)
+    y, _ = reference.ops.causal_conv(x, weight)
+    last = x[:, :5].mT[..., -4:]  # W tokens, as fla keeps them
+    assert torch.allclose(reference.ops.causal_conv(x[:, 5:], weight, initial_state=last[..., 1:])[0], y[:, 5:])
+    with pytest.raises(ValueError, match=r"initial_state: expected \[B, D, W-1\] = \[2, 6, 3\], got \[2, 6, 4\]"):
+        reference.ops.causal_conv(x[:, 5:], weight, initial_state=last)

@@ -95,3 +95,15 @@ def test_no_argument_is_written_into(name, form):
     run(name, form, x, initial_state=state, use_qk_l2norm_in_kernel=True)
     for old, new in zip(before, (*x.values(), state), strict=True):
         assert torch.equal(old, new)
+
+
+@pytest.mark.parametrize("form", ["recurrent", "chunk"])
+def test_the_decays_of_kda_belong_to_the_key_channels(form):
+    """With Dk = Dv a decay on the value channels has the right shape: a channel that is kept, one that is reset."""
+    x = inputs("kda", B=1, T=5, H=1, Dk=2, Dv=2)
+    x["g"] = torch.tensor([0.0, -torch.inf], dtype=torch.float64).expand(1, 5, 1, 2)
+    x["k"] = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)[torch.arange(5) % 2][None, :, None]
+    x["beta"] = torch.ones(1, 5, 1, dtype=torch.float64)
+    _, S = run("kda", form, x)
+    torch.testing.assert_close(S[0, 0, 0], x["v"][0, 4, 0])  # the last token's, in the channel that is kept
+    assert not S[0, 0, 1].any()  # what tokens 1 and 3 wrote there is gone

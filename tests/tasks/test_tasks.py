@@ -31,7 +31,10 @@ DRAWS = {
     "stream": (Stream(), {"pairs": 40, "keys": 5}),
     "needle": (Needle(), {"distractors": 20}),
     "copying": (SelectiveCopying(), {"marked": 5, "noise": 17}),
+    "fed_back": (SelectiveCopying(), {"marked": 5, "noise": 17, "fed_back": True}),
+    "needles": (Needle(), {"distractors": 20, "questions": 9}),
     "induction": (Induction(), {"length": 12}),
+    "inductions": (Induction(), {"length": 12, "questions": 7}),
     "multi_hop": (MultiHop(), {"hops": 3, "chains": 3}),
     "many_hops": (MultiHop(max_hops=3), {"hops": 2, "links": 3, "chains": 5, "questions": 9}),
     "mixed_hops": (MultiHop(max_hops=3), {"hops": 3, "chains": 5, "questions": 9, "mixed": True}),
@@ -72,8 +75,16 @@ def copying(words):
     return [word for word in words if word.startswith("t")]
 
 
+def fed_back(words):
+    slot = words.index("?")
+    said = copying(words[:slot])
+    assert words[slot + 1 :] == said[:-1]
+    return said
+
+
 def induction(words):
-    return [words[words.index(words[-1]) + 1]]
+    first = next(n for n, word in enumerate(words) if word in words[:n])
+    return [words[words.index(word) + 1] for word in words[first:]]
 
 
 def multi_hop(words, spelled=False):
@@ -134,6 +145,7 @@ READERS = dict.fromkeys(("recall", "overwriting", "stream", "needle"), key_value
 READERS |= {"copying": copying, "induction": induction, "multi_hop": multi_hop, "multi_turn": multi_turn}
 READERS |= {"mixed_hops": multi_hop, "spelled_hops": lambda words: multi_hop(words, spelled=True)}
 READERS |= {"many_hops": multi_hop, "now": multi_turn, "then": multi_turn, "by_parity": by_parity}
+READERS |= {"fed_back": fed_back, "needles": key_value, "inductions": induction}
 READERS |= {"numbered": multi_turn, "by_parity_between": by_parity}
 READERS |= {"by_parity_at_the_end": lambda words: by_parity(words, aloud=False)}
 READERS |= {"parity": parity, "permutations": permutations, "swaps": permutations}
@@ -219,6 +231,24 @@ def test_layers_below_the_last_are_asked_for_the_parity():
     for row, words in zip(answers[0, :, 9:], (task.render(x[9:]).split() for x in ids), strict=True):
         ones = [words[: n + 1].count("1") % 2 for n in range(len(words))]
         assert task.render(row).split() == [("even", "odd")[x] for x in ones]
+
+
+def test_chance_without_the_parity_is_that_of_either_value():
+    task, rng = RecallByParity(n_values=4), torch.Generator().manual_seed(0)
+    right, total = 0, 0
+    for ids, answers in zip(*task.draw(500, rng, pairs=5, length=3), strict=True):
+        words = task.render(ids).split()
+        for key, value in zip(words[-4:], task.render(answers[-4:]).split(), strict=True):
+            at = words.index(key)
+            right, total = right + words[at + 1 : at + 3].count(value) / 2, total + 1
+    assert task.chance() == pytest.approx(right / total, abs=0.02)
+
+
+def test_the_sign_of_a_permutation_doubles_the_chance():
+    task = Permutations(3)
+    assert task.chance() == pytest.approx(1 / 6) and task.chance(sign=True) == pytest.approx(1 / 3)
+    signs = [sum(p[a] > p[b] for a in range(3) for b in range(a + 1, 3)) % 2 for p in task.elements]
+    assert sum(signs) == 3  # half of them
 
 
 @pytest.mark.parametrize("turns", [1, 4, 16])

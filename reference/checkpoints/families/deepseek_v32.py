@@ -12,6 +12,31 @@ TINY_LATENT = {
     "v_head_dim": 20,
     "num_key_value_heads": 4,
 }
+TINY_GROUPED = {
+    "moe_intermediate_size": 24,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "n_group": 4,
+    "topk_group": 2,
+    "q_lora_rank": 32,
+    "first_k_dense_replace": 1,
+}
+LATENT = {name: entry for name, entry in TRUNK.items() if name != "head_dim"} | same(
+    q_lora_rank=1536,
+    kv_lora_rank=512,
+    qk_nope_head_dim=128,
+    qk_rope_head_dim=64,
+    v_head_dim=128,
+    attention_bias=False,
+)
+GROUPED_EXPERTS = {"num_experts": Field("n_routed_experts", 256)} | same(
+    num_experts_per_tok=8,
+    moe_intermediate_size=2048,
+    norm_topk_prob=True,
+    n_group=8,
+    topk_group=4,
+    routed_scaling_factor=2.5,
+)
 
 
 def first_are_dense(given: Given, ours: dict, default: int) -> None:
@@ -22,15 +47,26 @@ def first_are_dense(given: Given, ours: dict, default: int) -> None:
     ours["mlp_layer_types"] = None if all(kind == "sparse" for kind in kinds) else tuple(map(str, kinds))
 
 
-def _read(given: Given, ours: dict) -> None:
-    ours["shared_expert_intermediate_size"] = given.take("n_shared_experts", 1, int) * ours["moe_intermediate_size"]
+def head_is_rotary(given: Given, ours: dict) -> None:
+    """head_dim and qk_head_dim, where a file has them, follow from the others."""
     ours["head_dim"] = ours["qk_rope_head_dim"]
-    for name in ("head_dim", "qk_head_dim"):  # follow from the others
+    for name in ("head_dim", "qk_head_dim"):
         given.take(name, None)
+
+
+def shared_experts_and_heads(given: Given, ours: dict) -> None:
+    """n_shared_experts of an expert's width make one of ours; and head_is_rotary."""
+    ours["shared_expert_intermediate_size"] = given.take("n_shared_experts", 1, int) * ours["moe_intermediate_size"]
+    head_is_rotary(given, ours)
+
+
+def _read(given: Given, ours: dict) -> None:
+    shared_experts_and_heads(given, ours)
     first_are_dense(given, ours, 3)
 
 
-def _write(config: HybridConfig, theirs: dict) -> None:
+def says_sparse(config: HybridConfig, theirs: dict) -> None:
+    """n_shared_experts and mlp_layer_types."""
     theirs["n_shared_experts"] = config.shared_expert_intermediate_size // config.moe_intermediate_size
     kinds = ["sparse" if config.is_sparse(n) else "dense" for n in range(config.num_hidden_layers)]
     theirs["mlp_layer_types"] = kinds
@@ -64,37 +100,13 @@ DEEPSEEK_V32 = Family(
         },
     ),
     tiny=TINY_LATENT
+    | TINY_GROUPED
     | {
-        "moe_intermediate_size": 24,
-        "n_routed_experts": 8,
-        "num_experts_per_tok": 2,
-        "n_group": 4,
-        "topk_group": 2,
-        "q_lora_rank": 32,
         "index_topk": 8,
         "index_n_heads": 16,  # with few heads the ReLU leaves many scores at 0, and top-k breaks ties as it likes
         "index_head_dim": 16,
-        "first_k_dense_replace": 1,
     },
-    fields={name: entry for name, entry in TRUNK.items() if name != "head_dim"}
-    | {"num_experts": Field("n_routed_experts", 256)}
-    | same(
-        num_experts_per_tok=8,
-        moe_intermediate_size=2048,
-        norm_topk_prob=True,
-        n_group=8,
-        topk_group=4,
-        routed_scaling_factor=2.5,
-        q_lora_rank=1536,
-        kv_lora_rank=512,
-        qk_nope_head_dim=128,
-        qk_rope_head_dim=64,
-        v_head_dim=128,
-        index_topk=2048,
-        index_n_heads=64,
-        index_head_dim=128,
-        attention_bias=False,
-    ),
+    fields=LATENT | GROUPED_EXPERTS | same(index_topk=2048, index_n_heads=64, index_head_dim=128),
     always={"router": "sigmoid", "shared_expert_gate": False, "qk_norm": None},
     only={
         "hidden_act": ("silu",),
@@ -113,5 +125,5 @@ DEEPSEEK_V32 = Family(
     # the layer after the last predicts the token after the next: transformers leaves it in the file, and so do we
     ignored=("rotary_emb.inv_freq", "model.layers.{num_hidden_layers}."),
     read=_read,
-    write=_write,
+    write=says_sparse,
 )

@@ -5,7 +5,8 @@ from reference.checkpoints.family import TRUNK, Family, Published, same
 from reference.checkpoints.given import Given
 
 
-def _interval(given: Given, ours: dict) -> None:
+def interval(given: Given, ours: dict) -> None:
+    """full_attention_interval, which stands beside layer_types in some files."""
     given.take("full_attention_interval", 4, int)
 
 
@@ -42,5 +43,5 @@ QWEN3_5 = Family(
     mixer={"linear_attention": "linear_attn."},
     prefixes=("model.", "model.language_model."),
     ignored=("rotary_emb.inv_freq", "mtp.", "model.visual."),
-    read=_interval,
+    read=interval,
 )

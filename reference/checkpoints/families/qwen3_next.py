@@ -28,8 +28,8 @@ def every_fourth(n: int, given: Given) -> list[str]:
     return ["linear_attention" if (layer + 1) % every else "full_attention" for layer in range(n)]
 
 
-def _which_are_sparse(given: Given, ours: dict) -> None:
-    given.take("full_attention_interval", 4, int)
+def experts_by_step(given: Given, ours: dict) -> None:
+    """mlp_only_layers and decoder_sparse_step: which MLPs are mixtures of experts."""
     dense, step = given.take("mlp_only_layers", None, list | None) or [], given.take("decoder_sparse_step", 1)
     given.check("decoder_sparse_step", step, int, 1)
     n = len(ours["layer_types"])
@@ -38,7 +38,13 @@ def _which_are_sparse(given: Given, ours: dict) -> None:
         ours["mlp_layer_types"] = tuple("sparse" if x else "dense" for x in sparse)
 
 
-def _says_dense(config: HybridConfig, theirs: dict) -> None:
+def _which_are_sparse(given: Given, ours: dict) -> None:
+    given.take("full_attention_interval", 4, int)
+    experts_by_step(given, ours)
+
+
+def says_dense(config: HybridConfig, theirs: dict) -> None:
+    """mlp_only_layers: the layers whose MLP is no mixture of experts."""
     theirs["mlp_only_layers"] = [n for n in range(config.num_hidden_layers) if not config.is_sparse(n)]
 
 
@@ -91,5 +97,5 @@ QWEN3_NEXT = Family(
     layouts=(INTERLEAVED_BY_KEY_HEAD, separate_experts("gate_proj", "up_proj", "down_proj")),
     ignored=("rotary_emb.inv_freq", "mtp."),
     read=_which_are_sparse,
-    write=_says_dense,
+    write=says_dense,
 )

@@ -41,7 +41,7 @@ from reference.training.tokenizer import ByteTokenizer
 from reference.training.trainer import build_optimizer, learning_rate, train_step
 
 STACKS = {"linear": pattern(1, 0, 4), "hybrid": pattern(3, 1, 4), "softmax": pattern(0, 1, 4)}
-LENGTH, BATCH, PEAK, WARM_UP = 256, 4, 3e-3, 50
+LENGTH, BATCH, PEAK, HYBRID_WARM_UP = 256, 4, 3e-3, 50
 EXAM_BATCHES, LOOK_EVERY, BIN = 8, 100, 20
 
 
@@ -112,7 +112,7 @@ def train_stack(stack: str, seed: int, steps: int, bar: tqdm | None = None) -> t
         if step == steps:
             break
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, peak=PEAK, warm_up=WARM_UP, steps=steps)
+            group["lr"] = learning_rate(step, peak=PEAK, warm_up=HYBRID_WARM_UP, steps=steps)
         losses.append(train_step(model, optimizer, data, step, world=World())[0])
         if bar is not None:
             bar.update()

@@ -26,7 +26,7 @@ def look_inside(model: HybridLM, ids: Tensor) -> Inside:
     probabilities, before any output gate; a delta layer's are |c_ts| / sum_s |c_ts| with o_t = sum_s c_ts v_s.
     Raises NotImplementedError for a kind that can't be looked at.
     """
-    x = model.embed_tokens(ids)
+    x = model.embed(ids)
     weights, value_norms, residuals = [], [], [x]
     for block in model.layers:
         w, v = mixer(block.kind).look(block.mixer, block.input_layernorm(x))
@@ -34,4 +34,4 @@ def look_inside(model: HybridLM, ids: Tensor) -> Inside:
         weights.append(w)
         value_norms.append(v.norm(dim=-1))
         residuals.append(x)
-    return Inside(weights, value_norms, residuals, model.lm_head(model.norm(x)))
+    return Inside(weights, value_norms, residuals, model.read_out(model.norm(x)))

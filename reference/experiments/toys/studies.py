@@ -67,10 +67,18 @@ RECALL_AND_PARITY = {
 }
 FIVE = {name: ONE_LAYER[name] for name in ("softmax", "softmax_nope", "linear", "gated_linear", "gated_deltanet")}
 BY_PARITY = {
-    "all linear": Stack(("deltanet_neg",) * 2),
     "linear, softmax": Stack(("deltanet_neg", "softmax_nope")),
-    "softmax, linear": Stack(("softmax_nope", "deltanet_neg")),
     "all softmax": Stack(("softmax_nope",) * 2),
+    "all linear, Dk 4": Stack(("deltanet_neg",) * 2, 4),
+    "beta below 1, softmax": Stack(("deltanet", "softmax_nope")),
+    "all linear": Stack(("deltanet_neg",) * 2),
+}
+THEN = {
+    "all softmax": Stack(("softmax_nope",) * 2),
+    "all Gated DeltaNet": Stack(("gated_deltanet",) * 2),
+    "all Gated DeltaNet, Dk 4": Stack(("gated_deltanet",) * 2, 4),
+    "Gated DeltaNet, softmax": Stack(("gated_deltanet", "softmax_nope")),
+    "all lightning": Stack(("lightning",) * 2),
 }
 DEEP = ratios("gated_deltanet") | {
     "all lightning": Stack(("lightning",) * 8),
@@ -93,6 +101,8 @@ QUICK = Recipe(800, lrs=(5e-3,))
 SHORT_RUN = QUICK._replace(steps=400, lrs=(3e-3,))  # of deep stacks: shows that it runs, not how it ends
 # The second hop needs the loss at every layer; linear layers find it sooner with wide keys, all with 16 texts a step.
 HOPS = Recipe(2000, batch_size=16, lrs=(1e-2,), key_dim=32, tied=True, constant=True, every_layer=True, solved=0.15)
+# No loss is below 0: no run ends early, since the load grows with the steps, and all rates fall at the end.
+INSIDE = Recipe(800, batch_size=8, lrs=RATES, tied=True, constant=True, every_layer=True, solved=0.0)
 
 STUDIES = {
     "two_tasks": StudySetting(
@@ -201,11 +211,18 @@ STUDIES = {
         ("all linear", "3:1", "all softmax"),
         SHORT_RUN._replace(key_dim=8, batch_size=16),
     ),
+    "history": StudySetting(
+        tasks.history,
+        THEN,
+        INSIDE._replace(steps=500, lrs=HIGH_RATES, every_layer=False),
+        ("all softmax", "all Gated DeltaNet"),
+        INSIDE._replace(steps=500, lrs=(3e-3,), every_layer=False),
+    ),
     "recall_by_parity": StudySetting(
         tasks.recall_by_parity,
         BY_PARITY,
-        Recipe(2000, key_dim=8, lrs=(3e-3,)),
-        ("all linear", "linear, softmax", "all softmax"),
-        SHORT_RUN._replace(key_dim=8),
+        INSIDE,
+        ("linear, softmax", "all softmax", "all linear, Dk 4"),
+        INSIDE._replace(lrs=(3e-3,)),
     ),
 }

@@ -94,17 +94,16 @@ def two_tasks() -> Task:
 
 
 def recall_by_parity() -> Task:
-    """Difficulty grows: one or two bits first, then more; the parity is also asked after each bit, less and less."""
-    task = RecallByParity()
-    sizes = ((8, 2), (8, 16), (16, 16), (32, 32), (32, 64))
-    tests = {f"{n} pairs, {x} bits": {"pairs": n, "length": x, "questions": 8} for n, x in sizes}
+    """One, two or four pairs, later four or eight, and 1 to 16 bits with twelve questions among them; in training the
+    model says the parity after each bit as well. Tests ask for values alone."""
+    task = RecallByParity(n_keys=16, n_values=16)
+    fixed = {"questions": 12, "between": True}
+    sizes = ((4, 16), (8, 16), (16, 16), (4, 64))
+    tests = {f"{n} pairs, {x} bits": {"pairs": n, "length": x} | fixed for n, x in sizes}
 
     def difficulty(rng: torch.Generator, progress: float) -> Difficulty:
-        pairs, chance = one_of(range(8, 33), rng), one_of(range(100), rng)
-        if progress < 0.3:
-            return {"pairs": min(pairs, 16), "length": one_of((1, 2), rng), "questions": 8}
-        length = one_of(range(1, 17 if progress < 0.6 else 33), rng)
-        return {"pairs": pairs, "length": length, "questions": 8, "aloud": chance < (70 if progress < 0.6 else 30)}
+        few, more, length = one_of((1, 2, 4), rng), one_of((4, 8), rng), one_of(range(1, 17), rng)
+        return {"pairs": few if progress < 0.4 else more, "length": length, "aloud": True} | fixed
 
     return Task(task.vocab_size, task.draw, difficulty, tests)
 
@@ -134,3 +133,16 @@ def multi_turn() -> Task:
         return {"turns": one_of(range(2, 17), rng), "questions": 8}
 
     return Task(task.vocab_size, task.draw, difficulty, tests)
+
+
+def history() -> Task:
+    """One to four turns, later two, four or eight, with the turn's number beside each fact; twelve questions about what
+    was true in a turn. Tested up to 16 turns."""
+    task = MultiTurn(n_names=8, n_values=16, max_turns=16)
+    fixed = {"numbered": True, "kind": "then", "questions": 12}
+
+    def difficulty(rng: torch.Generator, progress: float) -> Difficulty:
+        few, more = one_of((1, 2, 3, 4), rng), one_of((2, 4, 8), rng)
+        return {"turns": few if progress < 0.5 else more} | fixed
+
+    return Task(task.vocab_size, task.draw, difficulty, {f"{n} turns": {"turns": n} | fixed for n in (2, 4, 8, 16)})

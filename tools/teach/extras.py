@@ -1,0 +1,128 @@
+"""Figures with their captions, equations as LaTeX, cards, and the book as one PDF."""
+
+import csv
+import io
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from reference.book.manifest import ROOT, Manifest
+from reference.files import write_bytes, write_text
+from tools.measure_page import find_browser
+from tools.teach.questions import questions_of
+from tools.teach.reading import Lesson, plain
+
+LICENCE = "Text and figures: CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). Name the book: {title}."
+STAMP = (1980, 1, 1, 0, 0, 0)  # the same bytes every time
+TERM = re.compile(r"^### (?P<term>[^\n]+)\n\n(?P<text>(?:(?!^#).)+)", re.M | re.S)
+PREAMBLE = "% Every numbered equation of the book, by chapter. Needs amsmath and amssymb.\n"
+
+
+def figure_rows(lessons: list[Lesson]) -> list[dict[str, str]]:
+    """name, chapter, section and text alternative of every figure, each once."""
+    rows = {}
+    for lesson in lessons:
+        for section in lesson.sections:
+            for figure in section.figures:
+                row = {"file": f"{figure.name}.svg", "chapter": lesson.title, "section": section.title}
+                rows.setdefault(figure.name, row | {"caption": section.lead, "alt": figure.alt})
+    return list(rows.values())
+
+
+def write_figures(lessons: list[Lesson], out: Path, title: str) -> int:
+    """figures.zip: SVG (and PNG where a browser can draw them), a table of captions, the licence. Returns how many."""
+    rows, table = figure_rows(lessons), io.StringIO()
+    writer = csv.DictWriter(table, ["file", "chapter", "section", "caption", "alt"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+        _add(file, "LICENCE.txt", LICENCE.format(title=title).encode())
+        _add(file, "captions.csv", table.getvalue().encode())
+        for row in rows:
+            _add(file, f"svg/{row['file']}", (ROOT / "figures" / row["file"]).read_bytes())
+        for name, data in _as_png([ROOT / "figures" / row["file"] for row in rows]):
+            _add(file, f"png/{name}", data)
+    write_bytes(out / "figures.zip", packed.getvalue())
+    return len(rows)
+
+
+def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
+    file.writestr(zipfile.ZipInfo(name, STAMP), data, zipfile.ZIP_DEFLATED)
+
+
+def _as_png(paths: list[Path]) -> list[tuple[str, bytes]]:
+    """The figures as pixels, drawn by the browser that is installed; none without one."""
+    if not (program := find_browser()):
+        return []
+    import base64
+
+    from tools.measure_page import browser
+
+    found = []
+    with browser(program) as tab:
+        for path in paths:
+            width, height = _size(path)
+            box = {"width": width, "height": height, "deviceScaleFactor": 2, "mobile": False}
+            tab.call("Emulation.setDeviceMetricsOverride", **box)
+            tab.open(path.as_uri())
+            data = tab.call("Page.captureScreenshot", format="png")["data"]
+            found.append((f"{path.stem}.png", base64.b64decode(data)))
+    return found
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height in CSS pixels: Matplotlib writes points, 4/3 of a pixel."""
+    head = path.read_text(encoding="utf-8")[:2000]
+    sizes = [re.search(rf'<svg[^>]*\b{name}="([\d.]+)pt"', head, re.S) for name in ("width", "height")]
+    return tuple(round(float(size[1]) * 4 / 3) if size else 800 for size in sizes)
+
+
+def equations_tex(lessons: list[Lesson]) -> str:
+    """equations.tex: each with the number that the book gives it."""
+    lines = [PREAMBLE]
+    for lesson in lessons:
+        lines.append(f"% {lesson.title}\n")
+        for section in lesson.sections:
+            lines += [
+                f"\\begin{{equation*}}\n{body} \\tag{{{n}}}\n\\end{{equation*}}\n" for n, body in section.equations
+            ]
+    return "\n".join(lines)
+
+
+def cards_tsv(lessons: list[Lesson]) -> str:
+    """Cards for Anki and the like, front and back: terms of the glossary, and the predictions."""
+    glossary = (ROOT / "appendix" / "glossary.md").read_text(encoding="utf-8")
+    rows = [(match["term"], plain(match["text"])) for match in TERM.finditer(glossary)]
+    rows += [(question, answer) for lesson in lessons for _, question, answer in questions_of(lesson)]
+    return "".join(f"{_cell(front)}\t{_cell(back)}\n" for front, back in rows)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split())
+
+
+def write_pdf(book: Manifest, site: Path, out: Path) -> bool:
+    """pdf/*.pdf, a page of the site each, printed by the browser that is installed: whether there is one."""
+    if not (program := find_browser()):
+        return False
+    for name in ["index", *(f"chapters/{c.name}" for c in book.chapters), *(f"appendix/{a}" for a in book.appendices)]:
+        target = out / "pdf" / f"{Path(name).name}.pdf"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+            command = [program, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+            command += ["--no-pdf-header-footer", "--virtual-time-budget=10000", f"--print-to-pdf={target}"]
+            subprocess.run([*command, (site / f"{name}.html").as_uri()], capture_output=True, check=False, timeout=300)
+        if not target.exists():
+            print(f"{program} couldn't print {name}", file=sys.stderr)
+            return False
+    return True
+
+
+def write_texts(lessons: list[Lesson], out: Path) -> None:
+    """equations.tex and cards.tsv."""
+    write_text(out / "equations.tex", equations_tex(lessons))
+    write_text(out / "cards.tsv", cards_tsv(lessons))
