@@ -127,9 +127,7 @@ def test_heads_wider_than_any_tensor_are_refused_before_their_angles_take_memory
     build("llama").save_pretrained(tmp_path)
     fields = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(fields | {"head_dim": 2**31 - 2}))
-    with pytest.raises(
-        ValueError, match="head_dim: expected at most 97, the longest axis in the files, got 21"
-    ):
+    with pytest.raises(ValueError, match="head_dim: expected at most 97, the longest axis in the files, got 21"):
         reference.load_pretrained(tmp_path)
 
 
