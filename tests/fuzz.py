@@ -291,7 +291,7 @@ class Fuzz:
             argv += ["--data", str(text), "--out", str(self.folder / "odd.txt"), "--steps", "1"]
             argv += ["--batch-size", "1", "--length", "16", "--preset", "tiny"]
         elif word == "generate":
-            argv += ["--model", model, "--prompt", "a", "--tokens", "2"]
+            argv += ["--model", model, "--prompt", "a", "--tokens", "2", "--seed", "0"]
         for _ in range(rng.randrange(4)):
             option = rng.choice((OPTIONS.get(word, ANY) if rng.random() < 0.8 else ANY).split())
             argv += [option, rng.choice([*VALUES, str(fifo), model, str(text), str(self.folder / "a\0b")])]

@@ -59,7 +59,8 @@ def test_what_the_code_imports_is_what_an_installation_brings():
     needed, optional = imported()[True], imported()[False]
     extras = {name for lines in PROJECT["optional-dependencies"].values() for name in names(lines)} - {PROJECT["name"]}
     assert needed == names(PROJECT["dependencies"])
-    assert optional - needed <= extras <= (optional - needed) | {"tensorboard"}  # torch imports tensorboard for us
+    others = {"tensorboard", *names(PROJECT["optional-dependencies"]["teach"])}  # imported by torch, by make teach
+    assert optional - needed <= extras <= (optional - needed) | others
 
 
 @pytest.mark.parametrize("line", PROJECT["dependencies"])
