@@ -269,7 +269,7 @@ DAMAGES = {
     "gone": lambda path, other, rng: path.unlink(),
     "zeros": lambda path, other, rng: path.write_bytes(bytes(path.stat().st_size)),
     "the other's": lambda path, other, rng: other.is_file() and shutil.copy(other, path),
-    "renamed": lambda path, other, rng: path.parent.rename(path.parent.with_name(f"step_{rng.randrange(40):08d}.old")),
+    "renamed": lambda path, other, rng: path.parent.rename(path.parent.with_suffix(f".old{rng.randrange(10**9)}")),
 }
 
 
