@@ -5,7 +5,7 @@ import subprocess
 import tomllib
 
 from reference.book.manifest import ROOT, read_manifest
-from tools.explorables import SCRIPTS
+from tools.site_cells import EXPLORABLE_SCRIPTS
 
 book = read_manifest()
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
@@ -80,7 +80,7 @@ def describe(app, page, template, context, doctree) -> None:
 def load_explorables(app, page, template, context, doctree) -> None:
     """Pages with a moving figure load its scripts; the others don't."""
     if 'class="explorable"' in context.get("body", ""):
-        for name in SCRIPTS:
+        for name in EXPLORABLE_SCRIPTS:
             app.add_js_file(f"explore/{name}.js")
         app.add_css_file("explore/explore.css")
 

@@ -21,10 +21,9 @@ import yaml
 
 from reference.book.manifest import ROOT, Chapter, Manifest, online_links, read_manifest
 from reference.files import write_text
-from tools import explorables
 from tools.chapters import downloadable, read_notebook
 from tools.references import bibliography
-from tools.site_cells import figure_html, stage_code
+from tools.site_cells import EXPLORABLE, explorable_html, figure_html, stage_code
 from tools.site_finish import finish
 
 EQUATION = re.compile(r"\$\$(?P<body>(?:(?!\$\$).)*?)\\tag\{(?P<number>\d+\.\d+)\}\s*\$\$", re.S)
@@ -71,23 +70,23 @@ def link_citations(text: str, page: str = "") -> str:
     return CITATION.sub(lambda m: f'<a class="citation" href="{page}#{m["key"]}">{m["text"]}</a>', text)
 
 
-def stage_chapter(chapter: Chapter, pages: dict[int, str], target: Path) -> None:
+def stage_chapter(chapter: Chapter, book: Manifest, pages: dict[int, str], target: Path) -> None:
     notebook, drawn = nbformat.read(chapter.notebook, as_version=4), 0
     for i, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             cell.source = number_equations(link_equations(link_citations(cell.source), chapter.number, pages))
-            cell.source = explorables.MARK.sub(explorables.figure, cell.source)
+            cell.source = EXPLORABLE.sub(explorable_html, cell.source)
             if i == 0:
                 title, _, rest = cell.source.partition("\n")
-                cell.source = f"{title}\n\n{notebook_links(chapter)}\n{rest}"
+                cell.source = f"{title}\n\n{notebook_links(chapter, book)}\n{rest}"
         else:
             drawn = stage_code(cell, chapter.number, drawn)
     write_text(target / "chapters" / chapter.notebook.name, nbformat.writes(notebook))
 
 
-def notebook_links(chapter: Chapter) -> str:
+def notebook_links(chapter: Chapter, book: Manifest) -> str:
     name = chapter.notebook.name
-    links = online_links(read_manifest(), chapter)
+    links = online_links(book, chapter)
     online = "".join(f' · <a href="{address}">Open in {place}</a>' for place, address in links.items())
     return (
         f'<p class="notebook-links"><a href="../notebooks/{name}" download>Download the notebook</a> · '
@@ -125,7 +124,7 @@ def stage_front(text: str, book: Manifest) -> str:
     code = f"The code and the notebooks are at [{book.repository}]({book.repository})." if book.repository else ""
     for mark, words in {"subtitle": f"*{book.subtitle}.*", "chapters": chapter_table(book), "code": code}.items():
         text = text.replace(f"<!--{mark}-->", words)
-    text = explorables.MARK.sub(explorables.figure, text)
+    text = EXPLORABLE.sub(explorable_html, text)
     return stack_tables(FRONT_FIGURE.sub(lambda m: figure_html(m["name"], m["alt"], root=""), text))
 
 
@@ -156,7 +155,7 @@ def stage(book: Manifest, target: Path) -> None:
     for chapter in book.chapters:
         if not chapter.notebook.exists():
             sys.exit(f"book.yml names the chapter {chapter.name}, but {chapter.notebook} does not exist")
-        stage_chapter(chapter, pages, target)
+        stage_chapter(chapter, book, pages, target)
     for name in book.appendices:
         write_text(target / "appendix" / f"{name}.md", stage_appendix(name, book))
     front = (ROOT / "site" / "index.md").read_text(encoding="utf-8")

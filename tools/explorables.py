@@ -5,9 +5,7 @@ their arithmetic is compared with NumPy by a transcript: calls of reference/equa
 computes this file again, and lets a browser's functions answer the transcript.
 """
 
-import html
 import json
-import re
 
 import numpy as np
 import torch
@@ -21,20 +19,10 @@ from reference.model.costs import bytes_of_cache
 from reference.ops import index_scores, lightning_indexer
 
 DATA = ROOT / "site" / "_static" / "explore" / "data.js"
-SCRIPTS = ("explore", "rules", "data", "state", "triangle", "cache", "select", "rotate")  # in this order
-MARK = re.compile(r"<!--explorable (?P<name>\w+): (?P<caption>[^<]*)-->")
 MODELS = ("llama", "minimax_m2", "qwen3_next", "kimi_linear", "minimax", "deepseek_v32")
 TEXT = "the cat sat on the mat and the dog sat on the log while the cat saw the dog"
 LONG = 2**20
 SEED = 0
-
-
-def figure(match: re.Match) -> str:
-    """The place of a moving figure on the page; without scripts its caption says what it would show."""
-    return (
-        f'<figure class="explorable" data-name="{match["name"]}"><figcaption>{html.escape(match["caption"])}'
-        " <noscript>This figure needs JavaScript.</noscript></figcaption></figure>"
-    )
 
 
 def transcript() -> list[dict]:

@@ -12,12 +12,22 @@ import nbformat
 from reference.book.manifest import ROOT
 
 FIGURE = re.compile(r"Figure (?P<name>\d\d_\w+): .*\n(?P<alt>.*)")
+EXPLORABLE = re.compile(r"<!--explorable (?P<name>\w+): (?P<caption>[^<]*)-->")
+EXPLORABLE_SCRIPTS = ("explore", "rules", "data", "state", "triangle", "cache", "select", "rotate")  # in this order
 MARKER = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.M)
 PARENTHESES = re.compile(r'alt=\(\s*"\.\.\."\s*\)')
 OWN_LINE = re.compile(r',\n +(alt="\.\.\.")')
 SIZE = re.compile(r'width="(?P<width>[\d.]+)pt"')
 GLYPHS = re.compile(r"scale\((0\.\d+) ")  # Matplotlib draws a label of 7.5 pt as outlines, scaled by 0.075
 LEGIBLE = 6.6  # pixels: a narrow window may shrink labels to this size; from there on the figure scrolls sideways
+
+
+def explorable_html(match: re.Match) -> str:
+    """The place of a moving figure on the page; without scripts its caption says what it would show."""
+    return (
+        f'<figure class="explorable" data-name="{match["name"]}"><figcaption>{html.escape(match["caption"])}'
+        " <noscript>This figure needs JavaScript.</noscript></figcaption></figure>"
+    )
 
 
 def stage_code(cell: nbformat.NotebookNode, chapter: int, drawn: int) -> int:

@@ -10,6 +10,7 @@ from reference.book.manifest import ROOT
 from reference.equations import delta_step, gated_delta_step, hebbian_step, read
 from tools import explorables
 from tools.measure_page import browser, find_browser
+from tools.site_cells import EXPLORABLE, EXPLORABLE_SCRIPTS, explorable_html
 
 SCRIPTS = ROOT / "site" / "_static" / "explore"
 NAMES = ("state", "triangle", "cache", "select", "rotate")
@@ -42,10 +43,10 @@ def test_the_stored_numbers_are_those_that_the_book_computes():
 
 def test_every_mark_names_a_figure_and_every_figure_is_a_file():
     built = {re.search(r'explorables\.add\("(\w+)"', (SCRIPTS / f"{name}.js").read_text())[1] for name in NAMES}
-    assert built == set(NAMES) and set(explorables.SCRIPTS) == {path.stem for path in SCRIPTS.glob("*.js")}
+    assert built == set(NAMES) and set(EXPLORABLE_SCRIPTS) == {path.stem for path in SCRIPTS.glob("*.js")}
     texts = [ROOT / "site" / "index.md", *(ROOT / "chapters" / "text").glob("*.md")]
     marks = [mark for path in texts for mark in re.findall(r"<!--explorable (\w+)", path.read_text(encoding="utf-8"))]
-    complete = [m["name"] for path in texts for m in explorables.MARK.finditer(path.read_text(encoding="utf-8"))]
+    complete = [m["name"] for path in texts for m in EXPLORABLE.finditer(path.read_text(encoding="utf-8"))]
     assert marks == complete and set(marks) <= set(NAMES) and "state" in marks
 
 
@@ -54,10 +55,8 @@ def tab(tmp_path_factory):
     """A page with all figures, in a browser."""
     if not (program := find_browser()):
         pytest.skip("no Chromium or Chrome is installed")
-    figures = "".join(
-        explorables.MARK.sub(explorables.figure, f"<!--explorable {name}: A caption.-->") for name in NAMES
-    )
-    sources = [(SCRIPTS / f"{name}.js").as_uri() for name in explorables.SCRIPTS]
+    figures = "".join(EXPLORABLE.sub(explorable_html, f"<!--explorable {name}: A caption.-->") for name in NAMES)
+    sources = [(SCRIPTS / f"{name}.js").as_uri() for name in EXPLORABLE_SCRIPTS]
     scripts = "".join(f'<script src="{source}"></script>' for source in sources)
     sheets = [(path / name).as_uri() for path, name in ((SCRIPTS.parent, "book.css"), (SCRIPTS, "explore.css"))]
     style = "".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets)

@@ -1,5 +1,6 @@
 """Figures with their captions, equations as LaTeX, cards, and the book as one PDF."""
 
+import base64
 import csv
 import io
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from reference.book.manifest import ROOT, Manifest
 from reference.files import write_bytes, write_text
-from tools.measure_page import find_browser
+from tools.measure_page import browser, find_browser
 from tools.teach.questions import questions_of
 from tools.teach.reading import Lesson, plain
 
@@ -58,10 +59,6 @@ def _as_png(paths: list[Path]) -> list[tuple[str, bytes]]:
     """The figures as pixels, drawn by the browser that is installed; none without one."""
     if not (program := find_browser()):
         return []
-    import base64
-
-    from tools.measure_page import browser
-
     found = []
     with browser(program) as tab:
         for path in paths:

@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 
 from reference.book.manifest import ROOT, Chapter
+from tools.site_cells import FIGURE
 
-FIGURE = re.compile(r"Figure (?P<name>\d\d_\w+): .*\n(?P<alt>.*)")
 EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*?\\tag\{(\d+\.\d+)\}(?:(?!\$\$).)*?)\$\$", re.S)
 FOLDED = re.compile(r"<details>\s*<summary>(?P<title>.*?)</summary>(?P<body>.*?)</details>", re.S)
 PREDICT = re.compile(r"\*\*Predict\.?\*\*:?\.?\s*(?P<text>.+?)(?=\n\n|\Z)", re.S)

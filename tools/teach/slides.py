@@ -71,8 +71,9 @@ def write_slides(lessons: list[Lesson], out: Path, title: str) -> Path | None:
     """slides/*.md, and below slides/html the pages if sphinx-revealjs is there. Returns the first page, or None."""
     source = out / "slides"
     for lesson in lessons:
-        write_text(source / f"{lesson.chapter.name}.md", slides_of(lesson))
-        for name in re.findall(r"figures/(\w+\.svg)", slides_of(lesson)):
+        slides = slides_of(lesson)
+        write_text(source / f"{lesson.chapter.name}.md", slides)
+        for name in re.findall(r"figures/(\w+\.svg)", slides):
             (source / "figures").mkdir(exist_ok=True)
             shutil.copy(ROOT / "figures" / name, source / "figures" / name)
     if importlib.util.find_spec("sphinx_revealjs") is None:
