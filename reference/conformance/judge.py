@@ -29,6 +29,11 @@ class Judgement(NamedTuple):
     said: str
     resembles: tuple[str, ...] = ()
 
+    @classmethod
+    def of_error(cls, function: str, case: str, error: Exception) -> "Judgement":
+        """The judgement on a function that raised `error`."""
+        return cls(function, case, "wrong", f"raised {type(error).__name__}: {str(error)[:300]}")
+
 
 def functions_of(module: ModuleType) -> dict[str, tuple[str, Callable]]:
     """The functions to judge: name -> (operator, function). ValueError if there is none."""
@@ -82,7 +87,7 @@ def _judge_case(name, title, about, function, takes, arrays, tolerance) -> Judge
     try:
         o, final, leaves = call(function, inputs, given, keywords | asked, arrays)
     except Exception as error:  # the reader's code may raise anything: tell it, and go on to the next case
-        return Judgement(name, case, "wrong", f"raised {type(error).__name__}: {str(error)[:300]}")
+        return Judgement.of_error(name, case, error)
     wanted, wanted_state = run_recurrence(plain, keywords)
     problem = difference_in_words("o", o, wanted, tolerance)
     if problem is None and final is not None:

@@ -43,7 +43,7 @@ def _judge(name, case, function, inputs, exact, arrays, tolerance, awkward) -> J
     try:
         o, _, _ = call(function, inputs, {}, {}, arrays)
     except Exception as error:  # the reader's code may raise anything: tell it, and go on to the next case
-        return Judgement(name, case, "wrong", f"raised {type(error).__name__}: {str(error)[:300]}")
+        return Judgement.of_error(name, case, error)
     wanted = run_recurrence({key: x.detach().numpy() for key, x in exact.items()}, {})[0]
     problem = difference_in_words("o", o, wanted, tolerance)
     if problem is None and any(not torch.equal(x, inputs[key].detach()) for key, x in before.items()):

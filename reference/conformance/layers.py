@@ -71,7 +71,7 @@ def _judge_case(
     try:
         y = as_tensor("y", function(x.clone(), {name: w.clone() for name, w in weights.items()}, config))
     except Exception as error:  # the reader's code may raise anything: tell it, and go on to the next case
-        return Judgement(kind, case, "wrong", f"raised {type(error).__name__}: {str(error)[:300]}")
+        return Judgement.of_error(kind, case, error)
     problem = difference_in_words(
         "y", y[:, :, None] if y.ndim == 3 else y, _run(layer, weights, x)[:, :, None].numpy(), tolerance
     )
