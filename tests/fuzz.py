@@ -56,7 +56,7 @@ class Fuzz:
     def case(self, area: str, n: int) -> tuple[str, str]:
         """("right" | "refused" | "fault", what was said)."""
         rng = random.Random(f"{self.seed} {area} {n}")
-        before = signal.signal(signal.SIGALRM, _stop)
+        before, threads = signal.signal(signal.SIGALRM, _stop), torch.get_num_threads()
         signal.alarm(SECONDS)
         try:
             return self.areas[area](rng)
@@ -67,6 +67,7 @@ class Fuzz:
         finally:
             signal.alarm(0)
             signal.signal(signal.SIGALRM, before)
+            torch.set_num_threads(threads)  # a command line sets it for the whole process
 
     def model(self, rng: random.Random) -> tuple[str, Path]:
         """(family, a fresh copy of its checkpoint)."""
