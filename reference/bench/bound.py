@@ -12,10 +12,9 @@ from torch.nn import functional as F
 
 from reference.layers.attention import Attention
 from reference.layers.gated_deltanet import GatedDeltaNet
+from reference.layers.mixer import CHUNK
 from reference.layers.projection import HAS_ONEDNN, PRODUCTS
 from reference.model.hybrid import HybridLM
-
-CHUNK = 64
 
 
 def bare_works(model: HybridLM, tokens: int, *, training: bool) -> dict[str, Callable[[], None]]:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-PARTS = ("projections", "operator", "convolution", "softmax", "norms", "gates", "head", "copies", "Python")
+MODEL_PARTS = ("projections", "operator", "convolution", "softmax", "norms", "gates", "head", "copies", "Python")
 OUR_FUNCTIONS = {
     ("reference.layers.gated_deltanet", "chunk_gated_delta_rule"): "operator",
     ("reference.layers.delta", "decode_step"): "operator",
@@ -29,7 +29,7 @@ THEIR_FUNCTIONS = {
     (THEIRS, "causal_conv1d_update"): "convolution",
 }
 COPIES = ("copy_", "clone", "cat", "fill_", "zero_", "index_select", "stack", "AccumulateGrad")
-PRODUCTS = ("mm", "addmm", "bmm", "linear", "_linear_pointwise")
+PRODUCT_NAMES = ("mm", "addmm", "bmm", "linear", "_linear_pointwise")
 _MARK = "part: "
 
 
@@ -47,7 +47,7 @@ def shares(work: Callable[[], object], model: nn.Module, functions: dict[tuple[s
 
 def shares_of_events(events: list[FunctionEvent], whole: float) -> dict[str, float]:
     """The same from a profile, and from the time of all, in microseconds. What no operation took is Python's."""
-    times = dict.fromkeys(PARTS, 0.0)
+    times = dict.fromkeys(MODEL_PARTS, 0.0)
     forward = {}  # the number that a forward operation shares with its backward one -> the part
     for event in events:
         part = _marked_part(event)
@@ -113,4 +113,4 @@ def _part_by_name(event: FunctionEvent) -> str:
         return "softmax"
     if name in COPIES:
         return "copies"
-    return "projections" if name in PRODUCTS else "gates"
+    return "projections" if name in PRODUCT_NAMES else "gates"

@@ -10,7 +10,7 @@ import torch
 
 from reference.__main__ import main
 from reference.bench import model as bench
-from reference.bench.parts import PARTS, shares_of_events
+from reference.bench.parts import MODEL_PARTS, shares_of_events
 from reference.model.cache import new_cache
 
 
@@ -51,7 +51,7 @@ def test_the_bench_prints_both_tables_and_writes_json(small, tmp_path, capsys):
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
         assert row["over_bound"]["ours"]["median"] > 0 and row["bound_by"] in row
         for who in ("ours", "theirs"):
-            assert list(row["shares"][who]) == list(PARTS)
+            assert list(row["shares"][who]) == list(MODEL_PARTS)
             assert sum(row["shares"][who].values()) == pytest.approx(1)
             assert row["shares"][who]["operator"] > 0 and row["shares"][who]["projections"] > 0
     sizes = record["decode_by_length"]
