@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,20 @@ def product_library() -> str:
     if chosen not in PRODUCTS:
         raise ValueError(f"{LIBRARY_SWITCH}: expected one of {list(PRODUCTS)}, got {os.environ[LIBRARY_SWITCH]!r}")
     return chosen if HAS_ONEDNN else "torch"
+
+
+@torch.no_grad()
+def library_rates(tokens: int = 256, width: int = 512) -> dict[str, float]:
+    """GFLOP/s of each library here and now, with as many threads as PyTorch uses: the best of seven turns."""
+    x, weight = torch.randn(tokens, width), torch.randn(width, width)
+    names = list(PRODUCTS) if HAS_ONEDNN else ["torch"]
+    best = dict.fromkeys(names, float("inf"))
+    for _ in range(7):
+        for name in names:
+            began = time.perf_counter()
+            PRODUCTS[name](x, weight)
+            best[name] = min(best[name], time.perf_counter() - began)
+    return {name: 2e-9 * tokens * width**2 / seconds for name, seconds in best.items()}
 
 
 class Projection(nn.Linear):
