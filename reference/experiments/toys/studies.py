@@ -179,7 +179,7 @@ STUDIES = {
     "permutations_3": StudySetting(
         partial(tasks.permutations, 3, swaps=False),
         TWO_LAYERS,
-        Recipe(1600, lrs=RATES),
+        Recipe(1200, lrs=RATES),
         ("softmax", "gated_deltanet_neg"),
         QUICK._replace(lrs=(3e-3,)),
     ),
