@@ -95,7 +95,7 @@ CATALOGUE = {
     ),
     "multi_hop_rates": _study("multi_hop at a lower and a higher learning rate", "15 to 45 min"),
     "multi_hop_last": _study("multi_hop with a loss at the last layer alone", "10 to 30 min"),
-    "multi_hop_spelled": _study("multi_hop with the name in between said first, a loss at the last layer", "10 to 30 min"),
+    "multi_hop_spelled": _study("multi_hop, the name in between said first, a loss at the last layer", "10 to 30 min"),
     "multi_turn": _study("facts set, changed and asked over many turns, by share of softmax layers", "6 h"),
     "history": _study("what was true in an earlier turn: facts with their turn's number", "4 to 12 min"),
     "recall_by_parity": _study("which of two values to recall depends on the parity of the bits so far", "8 to 24 min"),
