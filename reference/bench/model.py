@@ -131,7 +131,8 @@ def compare(sizes: dict[str, int], tokens: int, repeats: int) -> dict[str, dict]
     if apart > 1e-4:
         raise RuntimeError(f"the two models disagree by {apart:.2g}: nothing to compare")
     works, bounds = (_ours(ours, ids), _theirs(theirs, ids)), _bounds(ours, ids)
-    found = {"logits": {"relative_difference": apart}}
+    found = {"measured": {"tokens": tokens, "threads": torch.get_num_threads(), "turns": repeats}}
+    found |= {"logits": {"relative_difference": apart}}
     for name in tqdm(works[0], desc="bench model", ascii=True):
         pair = {"ours": works[0][name], "theirs": works[1][name]}
         found[name] = _row(name, time_in_turns(pair | bounds[name], repeats))

@@ -134,8 +134,8 @@ def check_cores(cores: int | None = None, load: float | None = None) -> list[Fin
         return [Finding("note", "1 core: everything works, but `make test` takes about twice as long.")]
     if load > cores - 1:
         what = f"{cores} cores, and programs enough to keep {load:.0f} busy. Threads that share a core wait for each "
-        what += "other: a command that computes with two may take several times as long."
-        todo = "wait until the others are done, or give --threads 1 (in Python: torch.set_num_threads(1))"
+        what += "other: a command that computes with two can take thirty times as long as with one."
+        todo = "give --threads 1 (in Python: torch.set_num_threads(1)), or set OMP_WAIT_POLICY=passive before it starts"
         return [Finding("note", what, todo)]
     return [Finding("ok", f"{cores} cores. A chapter computes with one thread, so that its outputs are the same.")]
 
