@@ -51,11 +51,12 @@ def check_types(record: object, hints: Mapping[str, object]) -> None:
     A whole number in a field of floats becomes one: torch multiplies by no whole number of more than 64 bits.
 
     hints: name -> annotation (typing.get_type_hints). int and float are finite numbers, a whole one is also a float,
-    and True and False are none; tuple[str, ...] may be a list. Annotations of other kinds are passed over.
+    and True and False are none; tuple[str, ...] and tuple[float, ...] may be lists. Annotations of other kinds are
+    passed over.
     """
     for name, hint in hints.items():
         kinds = get_args(hint) if get_origin(hint) is not tuple and get_args(hint) else (hint,)
-        tests = [_FITS.get(get_origin(kind) or kind) for kind in kinds]
+        tests = [_FITS.get(kind, _FITS.get(get_origin(kind) or kind)) for kind in kinds]
         value = getattr(record, name)
         if None not in tests and not any(fits(value) for fits, _ in tests):
             wanted = " or ".join(word for _, word in tests)
@@ -74,4 +75,5 @@ _FITS = {  # how a value of an annotation is known, and what it is called
     str: (lambda x: isinstance(x, str), "a name"),
     NoneType: (lambda x: x is None, "None"),
     tuple: (lambda x: isinstance(x, list | tuple) and all(isinstance(y, str) for y in x), "a list of names"),
+    tuple[float, ...]: (lambda x: isinstance(x, list | tuple) and all(map(_FITS[float][0], x)), "a list of numbers"),
 }
