@@ -68,8 +68,11 @@ def run_operator(
         inputs = (q, k, v, g, beta, p, options.initial_state, scale, bounds)
         if chunk_size is None:
             o, final_state = recurrent_form(*inputs)
-        elif p is None and v.is_cuda and not is_transformed() and choice.takes_kernel(
-            q, v, beta, not is_differentiated(*inputs[:7])
+        elif (
+            p is None
+            and v.is_cuda
+            and not is_transformed()
+            and choice.takes_kernel(q, v, beta, not is_differentiated(*inputs[:7]))
         ):
             o, final_state = choice.host().kernel_form(
                 q, k, v, g, beta, options.initial_state, scale, bounds, chunk_size
