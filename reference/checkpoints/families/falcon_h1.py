@@ -6,9 +6,9 @@ from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
 from reference.model.config import HybridConfig
 
-INSIDE = ("attention_in_multiplier", "key_multiplier", "attention_out_multiplier")
-INSIDE += ("ssm_in_multiplier", "ssm_out_multiplier")
-UNUSED = ("mamba_chunk_size", "num_logits_to_keep", "attn_layer_indices", "mamba_use_mlp")
+_INSIDE = ("attention_in_multiplier", "key_multiplier", "attention_out_multiplier")
+_INSIDE += ("ssm_in_multiplier", "ssm_out_multiplier")
+_UNUSED = ("mamba_chunk_size", "num_logits_to_keep", "attn_layer_indices", "mamba_use_mlp")
 
 
 def _read(given: Given, ours: dict) -> None:
@@ -26,12 +26,12 @@ def _read(given: Given, ours: dict) -> None:
     ours |= {"linear_norm_first": first and normed, "linear_norm_groups": None if normed else 0}
     head = given.take("lm_head_multiplier", 1.0, float)
     ours["logits_scaling"] = 1 / head if head else given.fail("lm_head_multiplier", "expected more than 0")
-    factors = tuple(given.take(name, 1.0, float) for name in INSIDE)
+    factors = tuple(given.take(name, 1.0, float) for name in _INSIDE)
     ours["mixer_multipliers"] = None if set(factors) == {1.0} else factors
     for name, theirs in (("linear_multipliers", "ssm_multipliers"), ("mlp_multipliers", "mlp_multipliers")):
         factors = given.take(theirs, None, list | None)
         ours[name] = None if factors is None or set(map(str, factors)) <= {"1", "1.0"} else factors
-    for name in UNUSED:
+    for name in _UNUSED:
         given.take(name, None)
     unlimited_steps(given)
 
@@ -42,7 +42,7 @@ def _write(config: HybridConfig, theirs: dict) -> None:
     theirs["projectors_bias"] = config.linear_bias
     theirs |= {"mamba_norm_before_gate": config.linear_norm_first, "mamba_rms_norm": config.linear_norm_groups is None}
     theirs["lm_head_multiplier"] = 1 / config.logits_scaling
-    theirs |= dict(zip(INSIDE, config.mixer_multipliers or (1.0,) * 5, strict=True))
+    theirs |= dict(zip(_INSIDE, config.mixer_multipliers or (1.0,) * 5, strict=True))
     theirs["ssm_multipliers"] = list(config.linear_multipliers or (1.0,) * 5)
     theirs["mlp_multipliers"] = list(config.mlp_multipliers or (1.0,) * 2)
 
