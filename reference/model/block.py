@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from reference.layers.batch import PLAIN, BatchLayout
+from reference.layers.blocks import by_tokens
 from reference.layers.mixers import mixer
 from reference.layers.mlp import MixtureOfExperts, SquaredReLUMLP, SwiGLU
 from reference.layers.norm import RMSNorm
@@ -92,7 +93,12 @@ class Block(nn.Module):
         x = x + self._scaled(mixed)
         if self.mlp is None:
             return x, state
-        return x + self._scaled(self.mlp(self.post_attention_layernorm(x))), state
+        if isinstance(self.mlp, SwiGLU):
+            return by_tokens(self._feed_forward, x), state
+        return self._feed_forward(x), state
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return x + self._scaled(self.mlp(self.post_attention_layernorm(x)))
 
     def _scaled(self, x: Tensor) -> Tensor:
         return x if self.multiplier == 1 else self.multiplier * x
