@@ -128,8 +128,9 @@ def test_a_dtype_that_weights_cannot_have(tmp_path):
 def test_a_layer_more_than_config_json_says(name, tmp_path):
     """DeepSeek, GLM and Ling keep the layer that predicts the token after the next there; elsewhere it is surplus."""
     build(name).save_pretrained(tmp_path)
-    layers = json.loads((tmp_path / "config.json").read_text())["num_hidden_layers"]
-    extra = f"model.layers.{layers}.self_attn.q_proj.weight"
+    fields = json.loads((tmp_path / "config.json").read_text())
+    layers = fields["num_hidden_layers"] if name != "nemotron_h" else len(fields["layers_block_type"])
+    extra = f"{BY_TYPE[name].prefixes[0]}layers.{layers}.self_attn.q_proj.weight"
     change_tensors(tmp_path, lambda tensors: tensors.update({extra: torch.zeros(64, 64)}))
     if any("num_hidden_layers" in part for part in BY_TYPE[name].ignored):
         assert name.startswith(("bailing", "deepseek", "glm"))
