@@ -22,7 +22,9 @@ NAMES = {  # what chapter 11's tables call them, and layer_types' word
     "KDA": "kda",
     "lightning": "lightning_attention",
 }
-ALL_NAMES = NAMES | {"Mamba-2": "mamba2", "short convolution": "short_conv"}  # one of every kind
+# and one of every kind
+ALL_NAMES = NAMES | {"Mamba-2": "mamba2", "short convolution": "short_conv"}
+ALL_NAMES |= {"softmax and Mamba-2": "attention_beside_mamba2"}
 
 
 def mixer_config(name: str, width: int = WIDTH) -> HybridConfig:

@@ -62,6 +62,8 @@ LAST_NORMS = ("norm", "norm_f", "final_layernorm", "embedding_norm")
 PARTS_OF_A_BLOCK = {
     "input_layernorm": ("input_layernorm", "norm", "operator_norm"),
     "mixer": ("linear_attn", "mamba", "conv", "self_attn", "mixer"),
+    "mixer.attention": ("self_attn",),  # where it has halves
+    "mixer.mamba": ("mamba",),
     "post_attention_layernorm": ("post_attention_layernorm", "pre_ff_layernorm", "ffn_norm"),
     "mlp": ("mlp", "feed_forward"),
     "pre_feedforward_layernorm": ("pre_feedforward_layernorm",),
@@ -87,9 +89,17 @@ def _parts(here: nn.Module, there: list[nn.Module]) -> list[tuple[str, nn.Module
         layer = there[0]
         if len(there) == 2 and name in HALF_OF_THE_MLP:
             layer, theirs = there[1], HALF_OF_THE_MLP[name]
-        a, b = getattr(here, name, None), next(filter(None, (getattr(layer, x, None) for x in theirs)), None)
+        a, b = _inside(here, name), next(filter(None, (getattr(layer, x, None) for x in theirs)), None)
+        if name == "mixer" and _inside(here, "mixer.attention") is not None:
+            continue
         found += [] if a is None or b is None else [(name, a, b)]
     return found
+
+
+def _inside(module: nn.Module, path: str) -> nn.Module | None:
+    for name in path.split("."):
+        module = getattr(module, name, None)
+    return module
 
 
 def _size(got: Tensor, wanted: Tensor) -> float:

@@ -42,9 +42,17 @@ def experts_apart_or_stacked(gate: str, up: str, down: str) -> Layout:
     def plan(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
         if shape_in_file("mlp.experts.gate_up_proj") is None:
             return separate.plan(block, config, shape_in_file)
-        return {f"mlp.experts.{name}": Pieces((block[f"mlp.{name}"],)) for name in ("gate_up_proj", "down_proj")}
+        return STACKED_EXPERTS.plan(block, config, shape_in_file)
 
     return Layout(separate.ours, plan)
+
+
+def _stacked(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+    return {f"mlp.experts.{name}": Pieces((block[f"mlp.{name}"],)) for name in ("gate_up_proj", "down_proj")}
+
+
+# Mistral 4: all experts in two tensors, as ours.
+STACKED_EXPERTS = Layout(("mlp.gate_up_proj", "mlp.down_proj"), _stacked)
 
 
 def _alternating(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:

@@ -14,6 +14,7 @@ from reference.checkpoints.family import Family
 from reference.checkpoints.files import DTYPES, Header, differing_rows, read_headers, read_tensors
 from reference.checkpoints.given import Given, read_json
 from reference.checkpoints.hub import find_folder
+from reference.checkpoints.missing import what_is_missing
 from reference.checkpoints.pieces import Pieces
 from reference.checkpoints.translate import config_from_json, one_spelling, tensor_plan
 from reference.model.config import HybridConfig
@@ -29,6 +30,8 @@ def read_config(folder: Path, ignore_fields: tuple[str, ...] = ()) -> tuple[Fami
     path = folder / "config.json"
     values = read_json(path)
     kind = values.get("model_type")
+    if (lacking := what_is_missing(kind)) is not None:
+        raise ValueError(f"{path}: model_type: {kind!r} is not read here; it needs {lacking}")
     if not isinstance(kind, str) or kind not in BY_TYPE:
         raise ValueError(f"{path}: model_type: expected one of {sorted(f.name for f in FAMILIES)}, got {kind!r}")
     inner = values.get("text_config")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reference.checkpoints.families import FAMILIES
 from reference.checkpoints.family import Family
+from reference.checkpoints.missing import MISSING
 from reference.checkpoints.pieces import Pieces
 from reference.checkpoints.published import published_config
 from reference.checkpoints.translate import layers_of_blocks, tensor_plan
@@ -32,6 +33,10 @@ Which tensor of a published checkpoint is which parameter of ours, with the publ
 
 `python -m reference families --tensors` prints this page from the tables that load and save the files, one per family
 in `reference/checkpoints/families`. A test keeps it current.
+"""
+MISSING_HEAD = """## What does not load
+
+Families that transformers 5.23 has, and whose files are refused by name, with this sentence.
 """
 
 
@@ -80,6 +85,8 @@ def tensor_page() -> str:
             size = " × ".join(map(str, row.shape))
             lines.append(f"| `{row.theirs}` | {size} | {row.ours} | {row.layers} |")
         parts += [f"## {family.name}\n", " ".join(about) + "\n", "\n".join(lines) + "\n", _adapter_line(family)]
+    lines = [f"| `{name}` | {lacking} |" for name, lacking in MISSING.items()]
+    parts += [MISSING_HEAD, "\n".join(["| `model_type` | needs, and this code has not |", "|---|---|", *lines]) + "\n"]
     return "\n".join(parts)
 
 

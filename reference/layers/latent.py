@@ -104,6 +104,7 @@ class LatentAttention(nn.Module):
         self.o_proj = nn.Linear(n_heads * v_dim, d_model, bias=bias)
         self.g_proj = nn.Linear(d_model, n_heads, bias=False) if gate else None
         self.rope, self.indexer = None, None
+        self.sharpens = rotate and rope_scaling is not None and rope_scaling.llama_4_scaling_beta is not None
         if rotate and rope_dim:
             self.rope = Rotary(rope_dim, rope_theta, interleaved=True, scaling=rope_scaling)
         if top_k is not None:
@@ -140,7 +141,11 @@ class LatentAttention(nn.Module):
         q_latent = None if self.q_rank is None else self.q_a_layernorm(self.q_a_proj(x))
         q = self.q_proj(x) if q_latent is None else self.q_b_proj(q_latent)
         q_nope, q_rope = q.unflatten(-1, (self.n_heads, -1)).split([self.nope_dim, self.rope_dim], -1)
-        return q_nope, self.rope(q_rope, positions) if self.rope else q_rope, q_latent
+        q_rope = self.rope(q_rope, positions) if self.rope else q_rope
+        if self.sharpens:
+            by = self.rope.scaling.sharpening(positions)[..., None, None].to(q_nope.dtype)
+            q_nope, q_rope = by * q_nope, by * q_rope
+        return q_nope, q_rope, q_latent
 
     def _latents(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """What is cached of each token: the latent [B, T, kv_rank] and the rotary key [B, T, rope_dim]."""

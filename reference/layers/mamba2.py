@@ -33,6 +33,7 @@ class Mamba2(nn.Module):
     norm_groups parts of the channels that the norm takes by themselves; 0: no norm, the gate alone
     step_min    dt is at least this. transformers 5.23 holds it so while it reads a prompt, and not in decoding
     norm_first  the norm stands before the gate (Falcon-H1 allows it)
+    factors     fixed factors of z, x, B, C and dt, behind in_proj; None: none (Falcon-H1)
 
     forward(x [B, T, d_model], state=None, layout=PLAIN) -> (y [B, T, d_model], DeltaState), as GatedDeltaNet.
     Raises ValueError that names the argument.
@@ -54,6 +55,7 @@ class Mamba2(nn.Module):
         norm_groups: int = 1,
         step_min: float = 0.0,
         norm_first: bool = False,
+        factors: tuple[float, ...] | None = None,
     ):
         super().__init__()
         if n_heads % n_groups:
@@ -61,7 +63,7 @@ class Mamba2(nn.Module):
         width = n_heads * head_dim
         if norm_groups and width % norm_groups:
             raise ValueError(f"norm_groups: expected a divisor of n_heads · head_dim = {width}, got {norm_groups}")
-        self.step_min = step_min
+        self.step_min, self.factors = step_min, factors
         self.n_heads, self.head_dim, self.state_dim = n_heads, head_dim, state_dim
         self.channels = [width, n_groups * state_dim, n_groups * state_dim]  # x, B, C
         self.in_proj = Projection(d_model, width + sum(self.channels) + n_heads, bias=bias)  # z, (x, B, C), dt
@@ -86,8 +88,11 @@ class Mamba2(nn.Module):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """z [B, T, width], x, B and C side by side before the convolution, and dt [B, T, n_heads] before its bias."""
-        width = self.channels[0]
-        return self.in_proj(x).split([width, sum(self.channels), self.n_heads], -1)
+        width, x = self.channels[0], self.in_proj(x)
+        if self.factors is not None:
+            parts = x.split([width, *self.channels, self.n_heads], -1)
+            x = torch.cat([factor * part for factor, part in zip(self.factors, parts, strict=True)], -1)
+        return x.split([width, sum(self.channels), self.n_heads], -1)
 
     def operands(
         self, xbc: Tensor, dt: Tensor, conv: Tensor | None = None, layout: BatchLayout = PLAIN
@@ -123,6 +128,8 @@ class Mamba2Mixer(ConvolvedMixer):
             bias=config.linear_bias,
             norm_eps=self.norm_eps(config),
             step_min=config.linear_step_min,
+            norm_first=config.linear_norm_first,
+            factors=config.linear_multipliers,
             norm_groups=config.linear_num_key_heads if config.linear_norm_groups is None else config.linear_norm_groups,
         )
 

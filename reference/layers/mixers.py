@@ -7,6 +7,7 @@ from reference.layers.latent import IndexedMixer, LatentMixer
 from reference.layers.lightning import LightningMixer
 from reference.layers.mamba2 import Mamba2Mixer
 from reference.layers.mixer import Mixer
+from reference.layers.parallel import ParallelMixer
 from reference.layers.short_conv import ShortConvMixer
 
 _RECORDS = (
@@ -19,6 +20,7 @@ _RECORDS = (
     LightningMixer(),
     Mamba2Mixer(),
     ShortConvMixer(),
+    ParallelMixer(),
 )
 MIXERS: dict[str, Mixer] = {record.kind: record for record in _RECORDS}
 

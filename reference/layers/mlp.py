@@ -28,19 +28,31 @@ class SwiGLU(nn.Module):
     d_hidden    channels of gate and up
     bias        biases in the three projections
     activation  act: "silu", or "gelu_tanh" (then it is a GeGLU: Gemma)
+    factors     fixed factors of the gate, in front of act, and of what comes out; None: none (Falcon-H1)
 
     forward(x [..., d_model]) -> the same shape. Source: Shazeer 2020.
     """
 
-    def __init__(self, d_model: int, d_hidden: int, *, bias: bool = False, activation: str = "silu"):
+    def __init__(
+        self,
+        d_model: int,
+        d_hidden: int,
+        *,
+        bias: bool = False,
+        activation: str = "silu",
+        factors: tuple[float, float] | None = None,
+    ):
         super().__init__()
-        self.activation = activation
+        self.activation, self.factors = activation, factors
         self.gate_proj = Projection(d_model, d_hidden, bias=bias)
         self.up_proj = Projection(d_model, d_hidden, bias=bias)
         self.down_proj = Projection(d_hidden, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_proj(x), self.up_proj(x)
+        if self.factors is not None:
+            of_gate, of_output = self.factors
+            return of_output * self.down_proj(GATES_OF_MLP[self.activation](of_gate * gate) * up)
         if self.activation != "silu":
             return self.down_proj(GATES_OF_MLP[self.activation](gate) * up)
         if torch.is_grad_enabled():

@@ -30,7 +30,8 @@ class RopeScaling:
               cosines and sines times attention_factor (Peng et al. 2023)
     llama3    the same idea with two wavelengths as its bounds (Llama 3.1)
 
-    mscale_all_dim is DeepSeek's: the attention's scale is multiplied by `temperature`.
+    mscale_all_dim is DeepSeek's: the attention's scale is multiplied by `temperature`. llama_4_scaling_beta is Llama's
+    and Mistral 4's: queries are multiplied by `sharpening`, more with every original_max_position_embeddings tokens.
     Raises ValueError that names the field.
     """
 
@@ -46,6 +47,7 @@ class RopeScaling:
     mscale_all_dim: float | None = None
     low_freq_factor: float | None = None
     high_freq_factor: float | None = None
+    llama_4_scaling_beta: float | None = None
 
     def __post_init__(self):
         check_types(self, get_type_hints(RopeScaling))
@@ -73,6 +75,11 @@ class RopeScaling:
         if self.rope_type == "default" or not self.mscale_all_dim:
             return 1.0
         return _grown(self.factor, self.mscale_all_dim) ** 2
+
+    def sharpening(self, positions: Tensor) -> Tensor:
+        """1 + llama_4_scaling_beta · log(1 + whole spans in front of the position): the shape of positions, float32."""
+        spans = (positions // self.original_max_position_embeddings).float()
+        return 1 + self.llama_4_scaling_beta * torch.log1p(spans)
 
 
 def _grown(factor: float, by: float = 1.0) -> float:

@@ -21,7 +21,7 @@ def build_mlp(config: HybridConfig, layer: int) -> nn.Module:
     if not config.is_sparse(layer) and not gated:
         return SquaredReLUMLP(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
     if not config.is_sparse(layer):
-        options = {"bias": config.mlp_bias, "activation": config.mlp_activation}
+        options = {"bias": config.mlp_bias, "activation": config.mlp_activation, "factors": config.mlp_multipliers}
         return SwiGLU(config.hidden_size, config.intermediate_size, **options)
     return MixtureOfExperts(
         config.hidden_size,

@@ -25,6 +25,7 @@ class HybridConfig:
       lightning_attention   decayed linear attention, decay fixed by head and depth (num_attention_heads, head_dim)
       mamba2                Mamba-2: linear_num_key_heads groups of B and C (linear_key_head_dim), heads of
                             linear_value_head_dim
+      attention_beside_mamba2  full_attention and mamba2 in one layer, added (Falcon-H1)
       short_conv            a gated convolution over linear_conv_kernel_dim tokens (LFM2)
 
     Construction checks every field and raises a ValueError that names the field.
@@ -72,6 +73,11 @@ class HybridConfig:
     linear_gate: str = "silu"
     linear_norm_eps: float | None = None  # of the norm behind the operator; None: rms_norm_eps
     linear_norm_groups: int | None = None  # Mamba-2: parts that its norm takes by themselves; None: its groups
+    linear_norm_first: bool = False  # Mamba-2: its norm stands in front of the gate (Falcon-H1 allows it)
+    linear_multipliers: tuple[float, ...] | None = None  # Mamba-2: factors of z, x, B, C and dt (Falcon-H1)
+    mixer_multipliers: tuple[float, ...] | None = (
+        None  # Falcon-H1: into, keys of, out of attention; into, out of Mamba-2
+    )
     linear_decay_bound: float | None = None  # KDA: lower bound of the log decays (Kimi K3, Ling 3.0: -5)
     linear_full_rank_gates: bool = False  # KDA: decay and output gate through one matrix each (Ling 3.0)
     linear_step_min: float = 0.0  # Mamba-2: dt is at least this (Nemotron-H)
@@ -81,6 +87,7 @@ class HybridConfig:
     # "dense", "sparse" or "none" by layer; None: all sparse if num_experts
     mlp_layer_types: tuple[str, ...] | None = None
     mlp_bias: bool = False
+    mlp_multipliers: tuple[float, ...] | None = None  # factors of the gate and of what comes out (Falcon-H1)
     mlp_activation: str = "silu"  # of the gate: "silu" or "gelu_tanh"; "relu2": relu(up)² and no gate (Nemotron-H)
     num_experts: int = 0
     num_experts_per_tok: int = 0
@@ -141,6 +148,11 @@ class HybridConfig:
             raise ValueError(f"rope_scaling: expected a RopeScaling, its fields or None, got {what}")
         if self.mlp_layer_types is not None:
             self._check_mlp_layer_types()
+        for name, n in (("linear_multipliers", 5), ("mixer_multipliers", 5), ("mlp_multipliers", 2)):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
+                if len(getattr(self, name)) != n:
+                    raise ValueError(f"{name}: expected {n} numbers, got {getattr(self, name)}")
         if self.layer_rope_theta is not None:
             self._check_layer_rope_theta()
         if self.mlp_activation not in ACTIVATIONS_OF_MLP:

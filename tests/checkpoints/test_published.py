@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import reference
 from reference.book.manifest import ROOT
 from reference.checkpoints import read_config
+from reference.checkpoints.translate import layers_of_blocks
 from tests.checkpoints.tiny import difference, perturb, some_ids
 
 FOLDER = ROOT / "tests" / "checkpoints" / "published"
@@ -45,6 +46,13 @@ SMALL = {
     "index_topk": 16,
     "sliding_window": 8,
     "shared_intermediate_size": 20,
+    "mamba_d_ssm": 96,
+    "mamba_d_head": 4,
+    "mamba_d_state": 12,
+    "mamba_num_heads": 16,
+    "mamba_head_dim": 6,
+    "ssm_state_size": 12,
+    "hybrid_override_pattern": "M-MM*-M-",
     "num_hidden_layers": LAYERS,
 }
 IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -129,7 +137,7 @@ def test_a_published_file_is_read_as_transformers_reads_it(name, tmp_path):
     ours = reference.load_pretrained(tmp_path)
     ids = some_ids()
     wanted = theirs(ids).logits
-    assert wanted.std() > 0.1
+    assert wanted.std() > 0.02  # Falcon-H1 multiplies its logits by 0.04
     assert difference(ours(ids), wanted) < 1e-3
 
 
@@ -139,7 +147,8 @@ def test_a_published_file_is_read_at_its_full_size(name, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(fields))
     family, config = read_config(tmp_path)
     inner = fields.get("text_config", fields)
-    assert config.num_hidden_layers == inner["num_hidden_layers"]
+    layers = sum(map(len, layers_of_blocks(family, config)))
+    assert layers == inner["num_hidden_layers"]
     assert config.hidden_size == inner["hidden_size"]
     tied = inner.get("tie_word_embeddings", family.fields["tie_word_embeddings"].default)
     assert config.tie_word_embeddings is tied

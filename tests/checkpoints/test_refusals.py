@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen3_5ForConditionalGeneration
 
@@ -13,9 +15,11 @@ import reference
 from reference.__main__ import main
 from reference.book.manifest import ROOT
 from reference.checkpoints import loading, read_config
-from reference.checkpoints.families import BY_TYPE
+from reference.checkpoints.families import BY_TYPE, FAMILIES
+from reference.checkpoints.missing import MISSING, what_is_missing
 from reference.checkpoints.tiny import tiny_fields
 from reference.model.config import HybridConfig
+from tests.checkpoints.test_census import LINEAR, TABLE
 from tests.checkpoints.tiny import PLAIN, build, difference, perturb, some_ids
 
 NONSENSE = [None, "x", [], ["x"], [["x"]], {}, -1, 0, 1.5, float("nan"), float("inf"), True, 10**12, 10**30]
@@ -124,8 +128,9 @@ def test_a_dtype_that_weights_cannot_have(tmp_path):
 def test_a_layer_more_than_config_json_says(name, tmp_path):
     """DeepSeek, GLM and Ling keep the layer that predicts the token after the next there; elsewhere it is surplus."""
     build(name).save_pretrained(tmp_path)
-    layers = json.loads((tmp_path / "config.json").read_text())["num_hidden_layers"]
-    extra = f"model.layers.{layers}.self_attn.q_proj.weight"
+    fields = json.loads((tmp_path / "config.json").read_text())
+    layers = fields["num_hidden_layers"] if name != "nemotron_h" else len(fields["layers_block_type"])
+    extra = f"{BY_TYPE[name].prefixes[0]}layers.{layers}.self_attn.q_proj.weight"
     change_tensors(tmp_path, lambda tensors: tensors.update({extra: torch.zeros(64, 64)}))
     if any("num_hidden_layers" in part for part in BY_TYPE[name].ignored):
         assert name.startswith(("bailing", "deepseek", "glm"))
@@ -265,3 +270,22 @@ def test_the_command_line_says_it_in_a_sentence(config, tmp_path, capsys):
 def test_what_is_no_place_is_named(place):
     with pytest.raises(ValueError, match=r"is no folder of anybody|is neither a folder|has no config\.json"):
         reference.load_pretrained(place)
+
+
+@pytest.mark.parametrize("family", MISSING)
+def test_a_family_that_does_not_load_says_what_is_missing(family, tmp_path):
+    """And is one of transformers' that has no table here: once it has one, it leaves the list."""
+    assert (Path(transformers.__file__).parent / "models" / family).is_dir() and family not in BY_TYPE
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    with pytest.raises(ValueError, match=f"model_type: '{family}' is not read here; it needs {MISSING[family]}"):
+        read_config(tmp_path)
+
+
+def test_the_families_of_the_census_load_or_say_what_is_missing():
+    """Every family with a linear layer or an indexer."""
+    names = {family.name.removesuffix("_text") for family in FAMILIES} | set(MISSING)
+    for mixer in (*LINEAR, "indexer"):
+        assert set(TABLE[mixer].split()) <= names, mixer
+    (other, said) = ("minimax_m3", "glm5_next_text")
+    assert what_is_missing(other) == MISSING["minimax_m3_vl"] and what_is_missing(said) == MISSING["glm5_next"]
+    assert what_is_missing("llama") is None and what_is_missing(3) is None

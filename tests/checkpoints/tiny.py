@@ -2,12 +2,13 @@
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Mistral4Config, Mistral4ForCausalLM
 
 from reference.checkpoints.families import FAMILIES
 from reference.checkpoints.families.qwen3_next import TINY_DELTA
 from reference.checkpoints.tiny import TINY, TINY_VOCAB, tiny_fields
 
+AutoModelForCausalLM.register(Mistral4Config, Mistral4ForCausalLM, exist_ok=True)  # 5.23 leaves it out
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
@@ -122,6 +123,24 @@ VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
                 "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1_000_000.0},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
             },
+        },
+    ),
+    "falcon_h1, norm in front, biases": (
+        "falcon_h1",
+        {
+            "mamba_rms_norm": True,
+            "mamba_proj_bias": True,
+            "projectors_bias": True,
+            "attention_bias": True,
+            "ssm_multipliers": None,
+            "mlp_multipliers": None,
+        },
+    ),
+    "nemotron_h, dense": (
+        "nemotron_h",
+        {
+            "layers_block_type": ["linear_attention", "full_attention", "mlp", "linear_attention", "mlp"],
+            "moe_latent_size": None,
         },
     ),
     "granite, biases": ("granite", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),

@@ -10,6 +10,7 @@ from reference.checkpoints.families.bamba import BAMBA
 from reference.checkpoints.families.deepseek_v2 import DEEPSEEK_V2
 from reference.checkpoints.families.deepseek_v3 import DEEPSEEK_V3
 from reference.checkpoints.families.deepseek_v32 import DEEPSEEK_V32
+from reference.checkpoints.families.falcon_h1 import FALCON_H1
 from reference.checkpoints.families.gemma3 import GEMMA3
 from reference.checkpoints.families.glm4_moe_lite import GLM4_MOE_LITE
 from reference.checkpoints.families.gpt_oss import GPT_OSS
@@ -23,6 +24,7 @@ from reference.checkpoints.families.llama import LLAMA
 from reference.checkpoints.families.mamba2 import MAMBA2
 from reference.checkpoints.families.minimax import MINIMAX
 from reference.checkpoints.families.minimax_m2 import MINIMAX_M2
+from reference.checkpoints.families.mistral4 import MISTRAL4
 from reference.checkpoints.families.nemotron_h import NEMOTRON_H
 from reference.checkpoints.families.olmo3 import OLMO3
 from reference.checkpoints.families.olmo_hybrid import OLMO_HYBRID
@@ -67,5 +69,7 @@ FAMILIES = (
     GRANITE_SWA,
     GRANITEMOE_SWA,
     NEMOTRON_H,
+    FALCON_H1,
+    MISTRAL4,
 )
 BY_TYPE = {name: family for family in FAMILIES for name in (family.name, *family.also)}

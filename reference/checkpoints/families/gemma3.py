@@ -5,17 +5,17 @@ from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
 from reference.model.config import HybridConfig
 
-UNIT = ("sliding_window_pattern", "_sliding_window_pattern")  # as published, and as transformers writes it
+_UNIT = ("sliding_window_pattern", "_sliding_window_pattern")  # as published, and as transformers writes it
 
 
 def _layers(n: int, given: Given) -> list[str]:
-    unit = given.take(UNIT[0], 6, int)
-    given.check(UNIT[0], unit, int, 1)
+    unit = given.take(_UNIT[0], 6, int)
+    given.check(_UNIT[0], unit, int, 1)
     return ["sliding_attention" if (layer + 1) % unit else "full_attention" for layer in range(n)]
 
 
 def _read(given: Given, ours: dict) -> None:
-    for name in (*UNIT, "cache_implementation"):  # of the layers that layer_types names; of generate()
+    for name in (*_UNIT, "cache_implementation"):  # of the layers that layer_types names; of generate()
         given.take(name, None)
     scalar = given.take("query_pre_attn_scalar", 256, int)
     given.check("query_pre_attn_scalar", scalar, int, 1)

@@ -32,7 +32,7 @@ def _restate(given: Given) -> None:
     given.take("num_hidden_layers", None)  # the layers say it; transformers passes over it
     blocks: list[list[str]] = []
     for n, kind in enumerate(layers):
-        kind = _OLDER.get(kind, kind) if isinstance(kind, str) else kind
+        kind = _OLDER.get(kind, kind) if isinstance(kind, str) else repr(kind)
         if kind in ("linear_attention", "full_attention"):
             blocks.append([kind, "none"])
         elif kind in _MLPS and blocks and blocks[-1][1] == "none":
