@@ -87,6 +87,7 @@ the recurrent forms have them, and for causal_conv PyTorch's conv1d.
 from collections.abc import Callable
 from typing import NamedTuple
 
+from reference.ops.blocks import block_indexer, block_sparse_attention
 from reference.ops.conv import causal_conv, causal_conv_step
 from reference.ops.delta import chunk_delta_rule, recurrent_delta_rule
 from reference.ops.gated_delta import chunk_gated_delta_rule, recurrent_gated_delta_rule
@@ -131,6 +132,8 @@ __all__ = [
     "Operator",
     "Replay",
     "attention_weights",
+    "block_indexer",
+    "block_sparse_attention",
     "causal_conv",
     "causal_conv_step",
     "chunk_delta_rule",
