@@ -6,12 +6,13 @@ Each type returns the value or says what was expected; argparse puts the option'
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 LARGEST = 2**31 - 1
-MOST_THREADS = 4096
+MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))  # beyond, threads wait for each other; thousands end the process
 LARGEST_FLOAT32 = 3.4e38
 UNITS = {"": 1, "K": 2**10, "M": 2**20}
 

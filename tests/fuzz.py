@@ -18,10 +18,12 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tqdm import tqdm
 
 import reference
 from reference.__main__ import main as command_line
@@ -56,7 +58,7 @@ class Fuzz:
     def case(self, area: str, n: int) -> tuple[str, str]:
         """("right" | "refused" | "fault", what was said)."""
         rng = random.Random(f"{self.seed} {area} {n}")
-        before = signal.signal(signal.SIGALRM, _stop)
+        before, threads = signal.signal(signal.SIGALRM, _stop), torch.get_num_threads()
         signal.alarm(SECONDS)
         try:
             return self.areas[area](rng)
@@ -67,6 +69,7 @@ class Fuzz:
         finally:
             signal.alarm(0)
             signal.signal(signal.SIGALRM, before)
+            torch.set_num_threads(threads)  # a command line sets it for the whole process
 
     def model(self, rng: random.Random) -> tuple[str, Path]:
         """(family, a fresh copy of its checkpoint)."""
@@ -418,9 +421,54 @@ def run(
     return outcomes, faults
 
 
+def run_apart(
+    folder: Path, seed: int, *, cases: int, minutes: float, each: Callable[[], object] = lambda: None
+) -> tuple[Counter, list[str]]:
+    """As run, `cases` in all, in a process apart: a case that ends the process is a fault, and the next ones follow in
+    another. each() is called after every case."""
+    areas, outcomes, faults, n = list(Fuzz(folder, seed).areas), Counter(), [], 0
+    until = time.monotonic() + 60 * minutes
+    while n < cases and time.monotonic() < until:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            _work(writer, Fuzz(Path(tempfile.mkdtemp(dir=folder)), seed), areas, n, cases, until)
+        os.close(writer)
+        with open(reader) as lines:
+            for line in lines:
+                area, of, outcome, said = json.loads(line)
+                outcomes[area, outcome] += 1
+                faults += [f"{area}:{of}: {said}"] * (outcome == "fault")
+                n += 1
+                each()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status:
+            area, of = areas[n % len(areas)], n // len(areas)
+            outcomes[area, "fault"] += 1
+            faults.append(f"{area}:{of}: the process ended with {status}")
+            n += 1
+    return outcomes, faults
+
+
+def _work(writer: int, fuzz: Fuzz, areas: list[str], first: int, cases: int, until: float) -> None:
+    """In the process apart: the cases from the first one on, each written as a line; never returns."""
+    status = 70
+    try:
+        with open(writer, "w", buffering=1) as results:
+            for n in range(first, cases):
+                if time.monotonic() > until:
+                    break
+                area, of = areas[n % len(areas)], n // len(areas)
+                results.write(json.dumps([area, of, *fuzz.case(area, of)]) + "\n")
+        status = 0
+    finally:
+        os._exit(status)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--cases", type=int, default=10**9, help="at most so many, over all areas")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", metavar="AREA:N", help="one case, and what it says")
     chosen = parser.parse_args()
@@ -430,10 +478,12 @@ def main() -> int:
             area, _, n = chosen.only.partition(":")
             print(*Fuzz(Path(place), chosen.seed).case(area, int(n)), sep="\n")
             return 0
-        outcomes, faults = run(Path(place), chosen.seed, minutes=chosen.minutes)
+        wanted = {"cases": chosen.cases, "minutes": chosen.minutes}
+        with tqdm(desc="cases", unit="case", mininterval=1) as bar:
+            outcomes, faults = run_apart(Path(place), chosen.seed, **wanted, each=bar.update)
     for (area, outcome), count in sorted(outcomes.items()):
         print(f"{area:12s} {outcome:8s} {count}")
-    print("\n".join(faults))
+    print(f"{sum(outcomes.values())} cases, {len(faults)} faults", *faults, sep="\n")
     return bool(faults)
 
 

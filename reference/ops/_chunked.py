@@ -32,8 +32,7 @@ def chunked_form(
     """
     tensors = (q, k, v, g, beta, p, initial_state)
     if entering is None and is_differentiated(*tensors):
-        function = _Chunked if torch.compiler.is_compiling() else _chunked
-        return function.apply(*tensors, scale, bounds, chunk_size)[:2]
+        return _chunked(*tensors, scale, bounds, chunk_size)[:2]
     o = torch.empty_like(v, memory_format=torch.contiguous_format)
     if initial_state is None:
         first = v.new_zeros(max(len(v), len(bounds) - 1), v.shape[2], q.shape[3], v.shape[3], dtype=inner_dtype(v))
@@ -76,7 +75,7 @@ class _Chunked(torch.autograd.Function):
         shape, dtype, state_dtype = ctx.state
         do = torch.zeros_like(v) if do is None else do
         d_final = v.new_zeros(shape, dtype=dtype) if d_final is None else d_final
-        find = _Gradients.forward if torch.compiler.is_compiling() else _gradients.apply
+        find = _Gradients.forward if torch.compiler.is_compiling() else _gradients
         *found, d_initial = find(do, d_final, q, k, v, g, beta, p, initial_state, *ctx.rest, *entering)
         return *found, None if state_dtype is None else d_initial.to(state_dtype), None, None, None
 

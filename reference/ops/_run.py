@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reference.arguments import cut_short
-from reference.derivatives import is_transformed
+from reference.derivatives import is_differentiated, is_transformed
 from reference.dtypes import full_precision, inner_dtype
 from reference.kernels import choice
 from reference.ops._chunked import chunked_form
@@ -68,7 +68,9 @@ def run_operator(
         inputs = (q, k, v, g, beta, p, options.initial_state, scale, bounds)
         if chunk_size is None:
             o, final_state = recurrent_form(*inputs)
-        elif p is None and v.is_cuda and not is_transformed() and choice.takes_kernel(q, v, beta):
+        elif p is None and v.is_cuda and not is_transformed() and choice.takes_kernel(
+            q, v, beta, not is_differentiated(*inputs[:7])
+        ):
             o, final_state = choice.host().kernel_form(
                 q, k, v, g, beta, options.initial_state, scale, bounds, chunk_size
             )

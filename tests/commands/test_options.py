@@ -1,10 +1,21 @@
 """Types of options: what they return, and that a wrong value is named beside its option."""
 
 import argparse
+import os
 
 import pytest
 
-from reference.options import at_least, file_path, folder_path, model_place, positive, seed_below, token_count
+from reference.options import (
+    MOST_THREADS,
+    add_threads,
+    at_least,
+    file_path,
+    folder_path,
+    model_place,
+    positive,
+    seed_below,
+    token_count,
+)
 
 
 def parsed(convert, text):
@@ -49,3 +60,13 @@ def test_a_wrong_value_is_named_beside_its_option(convert, text, message):
     with pytest.raises(argparse.ArgumentError) as error:
         parsed(convert, text)
     assert str(error.value) == f"argument --size: {message}"
+
+
+@pytest.mark.parametrize("threads", [MOST_THREADS + 1, 4096 * (os.cpu_count() or 1), 0])
+def test_more_threads_than_a_machine_can_use_are_refused(threads, capsys):
+    parser = argparse.ArgumentParser()
+    add_threads(parser, 1)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--threads", str(threads)])
+    assert "--threads: expected a number" in capsys.readouterr().err
+    assert parser.parse_args(["--threads", str(os.cpu_count() or 1)]).threads == (os.cpu_count() or 1)

@@ -89,7 +89,15 @@ HOPPING = {
     "all Gated DeltaNet": Stack(("gated_deltanet",) * 3),
     "2:1, softmax last": Stack(("gated_deltanet", "gated_deltanet", "softmax_nope")),
     "all softmax": Stack(("softmax_nope",) * 3),
+    "3:1": layers_of("gated_deltanet", "softmax_nope", 4, 4),
+    "3:1, softmax first": places("gated_deltanet", "softmax_nope")["first"],
+    "1:1": layers_of("gated_deltanet", "softmax_nope", 4, 2),
+    "all softmax, RoPE": Stack(("softmax",) * 3),
+    "all KDA": Stack(("kda",) * 3),
+    "all lightning": Stack(("lightning",) * 3),
+    "all linear": Stack(("linear",) * 3),
 }
+HOPPING_MAIN = {name: HOPPING[name] for name in ("all Gated DeltaNet", "3:1", "all softmax")}
 BY_KEY_DIM = {
     f"{name}, Dk {size}": Stack((name,), size) for name in ("linear", "gated_deltanet") for size in (4, 8, 16, 32)
 }
@@ -197,12 +205,27 @@ STUDIES = {
         ("all linear", "3:1", "all softmax"),
         SHORT_RUN._replace(key_dim=4),
     ),
-    "multi_hop": StudySetting(
+    "multi_hop": StudySetting(tasks.multi_hop, HOPPING, HOPS, tuple(HOPPING_MAIN), HOPS),
+    "multi_hop_rates": StudySetting(
         tasks.multi_hop,
-        HOPPING,
-        HOPS,
-        tuple(HOPPING),
-        HOPS,
+        HOPPING_MAIN,
+        HOPS._replace(lrs=(3e-3, 2e-2)),
+        tuple(HOPPING_MAIN),
+        HOPS._replace(lrs=(2e-2,)),
+    ),
+    "multi_hop_last": StudySetting(
+        tasks.multi_hop,
+        HOPPING_MAIN,
+        HOPS._replace(every_layer=False),
+        tuple(HOPPING_MAIN),
+        HOPS._replace(every_layer=False),
+    ),
+    "multi_hop_spelled": StudySetting(
+        tasks.hops_spelled,
+        HOPPING_MAIN,
+        HOPS._replace(every_layer=False),
+        tuple(HOPPING_MAIN),
+        HOPS._replace(every_layer=False),
     ),
     "multi_turn": StudySetting(
         tasks.multi_turn,

@@ -124,6 +124,19 @@ def multi_hop() -> Task:
     return Task(task.vocab_size, task.draw, difficulty, tests)
 
 
+def hops_spelled() -> Task:
+    """The chains of multi_hop, two hops of every question: the name in between is said first, and read."""
+    task = MultiHop(n_names=32, max_hops=2)
+    fixed = {"hops": 2, "spelled": True, "links": 3}
+    tests = {f"2 hops, {n} chains": fixed | {"chains": n, "questions": 14} for n in (4, 6, 8)}
+
+    def difficulty(rng: torch.Generator, progress: float) -> Difficulty:
+        chains = one_of((2, 3, 4), rng)
+        return fixed | {"chains": chains, "questions": (64 - 9 * chains) // 3}
+
+    return Task(task.vocab_size, task.draw, difficulty, tests)
+
+
 def multi_turn() -> Task:
     """2 to 16 turns, asked for values of now and of an earlier turn; tested up to 32 turns."""
     task = MultiTurn(n_names=16, n_values=32, max_turns=32)
