@@ -6,6 +6,7 @@ They share one layout, one set of keywords and one skeleton:
 
     q, k   [B, T, H, Dk]     v, o   [B, T, HV, Dv], HV a multiple of H      state   [B, HV, Dk, Dv]
     beta   [B, T, HV]        g      [B, T, HV] log decay <= 0, KDA: [B, T, HV, Dk]
+    p      [B, T, H, Dk]     b, w   [B, T, HV, Dk], [B, T, HV, Dv]: rules that erase with another key than they write
 
 Rosetta table: the same things in other people's words. Checked against flash-linear-attention's naive
 functions, transformers 5.23 (qwen3_next, kimi_linear) and mlx-lm (gated_delta.py).
@@ -20,6 +21,8 @@ functions, transformers 5.23 (qwen3_next, kimi_linear) and mlx-lm (gated_delta.p
       [B, T, HV]                                                                                 pass g.exp()
     beta             beta_t                    beta                     beta                     beta
       [B, T, HV]     scalar per head           [B, T, HV]               [B, T, HV]               [B, T, Hv]
+    p  erase key     GDN-2: b ⊙ k              p in comba; b, w in      none                     none
+                                               gdn2; a, b in rwkv7
     argument order   -                         q, k, v, g, beta;        query, key, value, g,    q, k, v, g, beta,
       q,k,v,g,beta                             delta rule: q, k, v,     beta                     state
                                                beta
@@ -35,7 +38,8 @@ functions, transformers 5.23 (qwen3_next, kimi_linear) and mlx-lm (gated_delta.p
     l2norm           q/|q|, k/|k|              use_qk_l2norm_in_kernel  use_qk_l2norm_in_kernel  in the layer
     cu_seqlens       -                         cu_seqlens               ignored by the fallback  -
 
-Where flash-linear-attention differs, for calls that move over from it:
+Where flash-linear-attention differs, for calls that move over from it (reference.integrations.fla takes the keywords
+of the gate, of beta and of the state's layout as fla does):
 
     fla                                  here
     -----------------------------------  ------------------------------------------------------------------------------
@@ -83,6 +87,7 @@ the recurrent forms have them, and for causal_conv PyTorch's conv1d.
 from collections.abc import Callable
 from typing import NamedTuple
 
+from reference.ops.blocks import block_indexer, block_sparse_attention
 from reference.ops.conv import causal_conv, causal_conv_step
 from reference.ops.delta import chunk_delta_rule, recurrent_delta_rule
 from reference.ops.gated_delta import chunk_gated_delta_rule, recurrent_gated_delta_rule
@@ -127,6 +132,8 @@ __all__ = [
     "Operator",
     "Replay",
     "attention_weights",
+    "block_indexer",
+    "block_sparse_attention",
     "causal_conv",
     "causal_conv_step",
     "chunk_delta_rule",

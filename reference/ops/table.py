@@ -37,6 +37,7 @@ FAMILY = (
     ),
     Member(("softmax_attention",), "softmax attention", "keeps every token", "nothing", "no key", "T keys and values"),
     Member(("sparse_attention",), "DeepSeek V3.2", "keeps every token", "nothing", "no key", "T keys and values"),
+    Member(("block_sparse_attention",), "MiniMax-M3", "keeps every token", "nothing", "no key", "T keys and values"),
 )
 
 
