@@ -111,6 +111,35 @@ def kda_step(S: Array, k: Array, v: Array, g: Array, beta: float) -> Array:
     return delta_step(decay(S, g), k, v, beta)  # (3.9)
 
 
+def two_key_step(S: Array, k: Array, v: Array, p: Array, g: ArrayLike, beta: float) -> Array:
+    """Fade, then replace what the memory answers to p by v, under the key k. Comba: p = b e^{-g} k.
+
+    S [Dk, Dv], k, p [Dk], v [Dv], g scalar or [Dk] -> S [Dk, Dv]. With p = k it is Gated DeltaNet or KDA.
+    Source: Hu et al. 2025 (Comba), whose b k reads the memory before it fades.
+    """
+    S = decay(S, g)
+    return S + np.outer(k, beta * (v - S.T @ p))  # (3.12)
+
+
+def gdn2_step(S: Array, k: Array, v: Array, g: Array, b: Array, w: Array) -> Array:
+    """Gated DeltaNet-2: b [Dk] says how much each key channel erases, w [Dv] how much each value channel writes.
+
+    S [Dk, Dv], k, g [Dk], v [Dv] -> S [Dk, Dv]. With b = w = beta it is KDA.
+    Source: Hatamizadeh, Choi and Kautz 2026.
+    """
+    S = decay(S, g)
+    return S + np.outer(k, w * v - S.T @ (b * k))  # (3.13)
+
+
+def rwkv7_step(S: Array, k: Array, v: Array, w: Array, a: Array, b: Array) -> Array:
+    """RWKV-7: what the old memory answers to a is added under b, and v under k.
+
+    S [Dk, Dv], k, a, b [Dk], v [Dv], w [Dk] log decay -> S [Dk, Dv]. The model has a = -κ, κ of unit length,
+    and b = κ times a strength per channel. Source: Peng et al. 2025; their S is our S.T, letters as in fla.
+    """
+    return decay(S, w) + np.outer(b, S.T @ a) + np.outer(k, v)  # (3.14)
+
+
 # ---------------------------------------------------------------- scans over a sequence
 
 
@@ -148,6 +177,78 @@ def kda_scan(
 ) -> tuple[Array, Array]:
     """Kimi Delta Attention. q, k, g [T, Dk], v [T, Dv], beta [T] -> o [T, Dv], S [Dk, Dv]."""
     return _scan(kda_step, q, k, v, {"g": (g, "T Dk"), "beta": (beta, "T")}, scale, initial_state)
+
+
+def two_key_scan(
+    q: Array,
+    k: Array,
+    v: Array,
+    p: Array,
+    g: Array,
+    beta: Array,
+    *,
+    scale: float = 1.0,
+    initial_state: Array | None = None,
+) -> tuple[Array, Array]:
+    """The rule with two keys. q, k, p [T, Dk], v [T, Dv], g [T] or [T, Dk], beta [T] -> o, S."""
+    wanted = "T" if np.ndim(g) == 1 else "T Dk"
+    extras = {"p": (p, "T Dk"), "g": (g, wanted), "beta": (beta, "T")}
+    return _scan(two_key_step, q, k, v, extras, scale, initial_state)
+
+
+def gdn2_scan(
+    q: Array,
+    k: Array,
+    v: Array,
+    g: Array,
+    b: Array,
+    w: Array,
+    *,
+    scale: float = 1.0,
+    initial_state: Array | None = None,
+) -> tuple[Array, Array]:
+    """Gated DeltaNet-2. q, k, g, b [T, Dk], v, w [T, Dv] -> o [T, Dv], S [Dk, Dv]."""
+    extras = {"g": (g, "T Dk"), "b": (b, "T Dk"), "w": (w, "T Dv")}
+    return _scan(gdn2_step, q, k, v, extras, scale, initial_state)
+
+
+def rwkv7_scan(
+    r: Array,
+    w: Array,
+    k: Array,
+    v: Array,
+    a: Array,
+    b: Array,
+    *,
+    scale: float = 1.0,
+    initial_state: Array | None = None,
+) -> tuple[Array, Array]:
+    """RWKV-7. r (the query), w, k, a, b [T, Dk], v [T, Dv] -> o [T, Dv], S [Dk, Dv]."""
+    extras = {"w": (w, "T Dk"), "a": (a, "T Dk"), "b": (b, "T Dk")}
+    return _scan(rwkv7_step, r, k, v, extras, scale, initial_state)
+
+
+def log_linear_scan(q: Array, k: Array, v: Array, g: Array, weights: Array, *, scale: float = 1.0) -> Array:
+    """Log-linear attention: several memories, each of the tokens of a stretch that is twice as long as the one before.
+
+    q, k [T, Dk], v [T, Dv], g [T] log decay, weights [T, L] of the memories at each read, L at least
+    (T - 1).bit_length() + 1 -> o [T, Dv]. Memory 0 has the token itself; where the number of the token t ends in
+    n zero bits, memories 0 to n are added and become memory n + 1, as carries do in a binary counter.
+    Source: Guo et al. 2025 (log-linear attention).
+    """
+    sizes = _check({"q": (q, "T Dk"), "k": (k, "T Dk"), "v": (v, "T Dv"), "g": (g, "T"), "weights": (weights, "T L")})
+    needed = (sizes["T"] - 1).bit_length() + 1
+    if sizes["L"] < needed:
+        raise ValueError(f"weights: {sizes['T']} tokens need {needed} memories, got {sizes['L']}")
+    memories, o = np.zeros((sizes["L"], sizes["Dk"], sizes["Dv"])), np.empty((sizes["T"], sizes["Dv"]))
+    for t in range(sizes["T"]):
+        if t:
+            full = (t & -t).bit_length()  # one more than the zero bits at t's end
+            memories[full], memories[:full] = memories[:full].sum(0), 0
+        memories = decay(memories, np.full((sizes["L"], sizes["Dk"]), g[t]))
+        memories[0] = np.outer(k[t], v[t])
+        o[t] = scale * sum(weight * read(S, q[t]) for weight, S in zip(weights[t], memories, strict=True))  # (3.15)
+    return o
 
 
 def least_squares_scan(q: Array, k: Array, v: Array, beta: Array, *, penalty: float) -> Array:

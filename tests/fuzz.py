@@ -162,6 +162,12 @@ class Fuzz:
             x["g"] = -torch.rand(axes, generator=made, dtype=torch.float64) * rng.choice([0.1, 10, 1000])
         if "beta" in operator.extras:
             x["beta"] = torch.rand(B, T, H * group, generator=made, dtype=torch.float64)
+        if "p" in operator.extras:
+            x["p"] = 0.9 * x["k"]
+        for key, axis in (("b", Dk), ("w", Dv)):
+            if key in operator.extras:
+                x[key] = torch.rand(B, T, H * group, axis, generator=made, dtype=torch.float64)
+        x = {key: x[key] for key in ("q", "k", "v", *operator.extras)}
         keywords: dict[str, object] = {"output_final_state": True}
         odd = rng.choice([*x, *x, "scale", "initial_state", "cu_seqlens", "chunk_size", *["nothing"] * 5])
         values = [None, 3, "x", [1.0], torch.zeros(3), torch.zeros(0), torch.tensor([0, T]), torch.tensor([0, 0, T])]

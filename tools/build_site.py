@@ -23,6 +23,7 @@ from reference.book.manifest import ROOT, Chapter, Manifest, online_links, read_
 from reference.files import write_text
 from tools.chapters import downloadable, read_notebook
 from tools.references import bibliography
+from tools.results import results_table
 from tools.site_cells import EXPLORABLE, explorable_html, figure_html, stage_code
 from tools.site_finish import finish
 
@@ -122,8 +123,9 @@ def stack_tables(text: str) -> str:
 def stage_front(text: str, book: Manifest) -> str:
     """The first page: its comments <!--chapters-->, <!--figure NAME: CAPTION--> and so on become what they name."""
     code = f"The code and the notebooks are at [{book.repository}]({book.repository})." if book.repository else ""
-    for mark, words in {"subtitle": f"*{book.subtitle}.*", "chapters": chapter_table(book), "code": code}.items():
-        text = text.replace(f"<!--{mark}-->", words)
+    words = {"subtitle": f"*{book.subtitle}.*", "chapters": chapter_table(book), "results": results_table(book)}
+    for mark, said in (words | {"code": code}).items():
+        text = text.replace(f"<!--{mark}-->", said)
     text = EXPLORABLE.sub(explorable_html, text)
     return stack_tables(FRONT_FIGURE.sub(lambda m: figure_html(m["name"], m["alt"], root=""), text))
 

@@ -13,7 +13,7 @@ from reference.book.manifest import ROOT
 NOTATION = ROOT / "appendix" / "notation.md"
 HEADING = "## Symbols"
 EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*?)\\tag\{(\d+\.\d+)\}", re.S)
-WORDS = re.compile(r"\\(?:text|operatorname|mathrm|mathbb|mathcal|begin|end)\{?[^{}\s]*\}?")
+WORDS = re.compile(r"\\(?:text|operatorname|mathrm|mathbb|begin|end)\{?[^{}\s]*\}?|\\mathcal\s*\{?\w\}?")
 OWN_ROW = re.compile(r"^\| (\$.+?\$) \| (.+?) \| (.+?) \| \((\d+\.\d+)\) \|$", re.M)
 AXIS_ROW = re.compile(r"^\| `(\w+)` \| ([^|]+?) \|[^|]*\|$", re.M)
 TENSOR_ROW = re.compile(r"^\| `(\w+)` \| (\[[^|]+\]) \| \[[^|]+\] \| ([^|]+?) \|$", re.M)
@@ -79,12 +79,16 @@ def shared_symbols(equations: dict[str, str], page: str, taken: set[str]) -> lis
 
 
 def first_with(letter: str, equations: dict[str, str], capital: str | None) -> str | None:
-    r"""The number of the first equation that holds the letter: D_k is not D, dU not d, \beta not b."""
+    r"""The number of the first equation that holds the letter: D_k is not D, dU not d, \beta not b.
+
+    An index is no letter of its own (W_g holds no g), and one with a capital above it is another letter (q^I).
+    """
     plain = "" if "_" in letter else r"(?![A-Za-z])" if letter[0] == "\\" else r"(?![A-Za-z]|_\{?[A-Za-z]{2})"
     if letter in ("B", "D", "H"):  # with an index they are other letters
         plain = r"(?![A-Za-z_])"
-    wanted = re.compile(rf"(?<![A-Za-z\\]){re.escape(letter)}{plain}")
-    by_rows = re.compile(rf"(?<![A-Za-z\\]){capital}(?![A-Za-z_])") if capital else None
+    another = r"(?!\^\{?[A-Z])"
+    wanted = re.compile(rf"(?<![A-Za-z\\_]){re.escape(letter)}{plain}{another}")
+    by_rows = re.compile(rf"(?<![A-Za-z\\_]){capital}(?![A-Za-z_])") if capital else None
     for tag, formula in equations.items():
         if wanted.search(formula) or (by_rows and by_rows.search(formula)):
             return tag

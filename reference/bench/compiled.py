@@ -22,6 +22,7 @@ COMPILED = {  # kernel and its warps, as host.py starts it
     forward.one_kernel: 4,
     forward.solve_chunks: 4,
     forward.carry_states: 4,
+    forward.carry_sums: 4,
     forward.read_chunks: 4,
     backward.ask_values: 4,
     backward.carry_back: 4,

@@ -24,6 +24,12 @@ class Times(NamedTuple):
 
 def side_by_side(works: dict[str, Action], repeats: int, *, warm_up: int = 1) -> dict[str, Times]:
     """Time several works in turns, so that a slow minute of the machine falls on all of them. Times in seconds."""
+    found = time_in_turns(works, repeats, warm_up=warm_up)
+    return {name: Times(statistics.median(x), min(x), max(x)) for name, x in found.items()}
+
+
+def time_in_turns(works: dict[str, Action], repeats: int, *, warm_up: int = 1) -> dict[str, list[float]]:
+    """The seconds of each turn, for each work: what side_by_side takes its medians of."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(warm_up + repeats):
         for name, work in works.items():
@@ -33,7 +39,13 @@ def side_by_side(works: dict[str, Action], repeats: int, *, warm_up: int = 1) ->
                 torch.cuda.synchronize()
             if turn >= warm_up:
                 seconds[name].append(time.perf_counter() - began)
-    return {name: Times(statistics.median(x), min(x), max(x)) for name, x in seconds.items()}
+    return seconds
+
+
+def paired_ratio(above: list[float], below: list[float]) -> dict[str, float]:
+    """Median, smallest and largest of the ratios within the turns: a slow minute falls on both sides of each."""
+    ratios = [a / b for a, b in zip(above, below, strict=True)]
+    return {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
 
 
 def repeated_work(work: Action, times: int) -> Action:

@@ -24,13 +24,11 @@ def compare_activations(ours: nn.Module, theirs: nn.Module, ids: Tensor, inside:
     core = getattr(theirs, theirs.base_model_prefix)
     core = getattr(core, "language_model", core)
     norm = next(getattr(core, name) for name in LAST_NORMS if hasattr(core, name))
-    if len(core.layers) != len(ours.layers):
-        raise ValueError(f"theirs: expected {len(ours.layers)} blocks as ours has, got {len(core.layers)}")
     pairs = [("embed_tokens", ours.embed_tokens, core.get_input_embeddings())]
-    for n, (here, there) in enumerate(zip(ours.layers, core.layers, strict=True)):
+    for n, (here, there) in enumerate(zip(ours.layers, _their_blocks(ours, core.layers), strict=True)):
         if n == inside:
             pairs += [(f"layers.{n}.{name}", a, b) for name, a, b in _parts(here, there)]
-        pairs.append((f"layers.{n}", here, there))
+        pairs.append((f"layers.{n}", here, there[-1]))
     pairs += [("norm", ours.norm, norm), ("lm_head", ours.lm_head, theirs.lm_head)]
     seen: dict[nn.Module, Tensor] = {}
 
@@ -44,6 +42,8 @@ def compare_activations(ours: nn.Module, theirs: nn.Module, ids: Tensor, inside:
     finally:
         for hook in hooks:
             hook.remove()
+    factor = getattr(core.get_input_embeddings(), "scalar_embed_scale", 1.0)  # Gemma's module multiplies, too
+    seen[ours.embed_tokens] = factor * seen[ours.embed_tokens]
     names = {module: name for name, module in theirs.named_modules()}
     return [Difference(name, names[b], _size(seen[a], seen[b])) for name, a, b in pairs if a in seen and b in seen]
 
@@ -64,14 +64,30 @@ PARTS_OF_A_BLOCK = {
     "mixer": ("linear_attn", "mamba", "conv", "self_attn", "mixer"),
     "post_attention_layernorm": ("post_attention_layernorm", "pre_ff_layernorm", "ffn_norm"),
     "mlp": ("mlp", "feed_forward"),
+    "pre_feedforward_layernorm": ("pre_feedforward_layernorm",),
     "post_feedforward_layernorm": ("post_feedforward_layernorm",),
 }
+HALF_OF_THE_MLP = {"post_attention_layernorm": ("norm",), "mlp": ("mixer",)}  # where that is a layer of its own
 
 
-def _parts(here: nn.Module, there: nn.Module) -> list[tuple[str, nn.Module, nn.Module]]:
+def _their_blocks(ours: nn.Module, layers: nn.ModuleList) -> list[list[nn.Module]]:
+    """The modules that make up each of our blocks: one, or two where their MLPs are layers of their own."""
+    if len(layers) == len(ours.layers):
+        return [[layer] for layer in layers]
+    parts = [1 if block.mlp is None else 2 for block in ours.layers]
+    if len(layers) != sum(parts):
+        raise ValueError(f"theirs: expected {len(ours.layers)} blocks as ours has, got {len(layers)}")
+    rest = iter(layers)
+    return [[next(rest) for _ in range(part)] for part in parts]
+
+
+def _parts(here: nn.Module, there: list[nn.Module]) -> list[tuple[str, nn.Module, nn.Module]]:
     found = []
     for name, theirs in PARTS_OF_A_BLOCK.items():
-        a, b = getattr(here, name, None), next(filter(None, (getattr(there, x, None) for x in theirs)), None)
+        layer = there[0]
+        if len(there) == 2 and name in HALF_OF_THE_MLP:
+            layer, theirs = there[1], HALF_OF_THE_MLP[name]
+        a, b = getattr(here, name, None), next(filter(None, (getattr(layer, x, None) for x in theirs)), None)
         found += [] if a is None or b is None else [(name, a, b)]
     return found
 

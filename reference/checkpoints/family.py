@@ -73,6 +73,7 @@ class Family:
       published       a model of the family
       tiny            sizes of the smallest model that has all its parts; the rest is in checkpoints/tiny.py
     Its config.json
+      restate         first of all: (given) -> None, puts what the family says in its own way into fields of the table
       fields          our field -> theirs, read in this order
       always          what the family fixes without saying so in config.json, in our fields
       only            their fields that are implemented with these values only; the first is what we write
@@ -81,6 +82,7 @@ class Family:
       says_layers     whether its config.json has layer_types
       positions       whether its config.json says anything of rotary positions; without, no layer has them
       rope_by_kind    whether rope_parameters says one thing for full_attention, another for sliding_attention
+      window_theta    rope_theta of layers with windows where it is left out; None: that of the others
       default_theta   rope_theta where it is left out
       default_rope    rope_parameters where the file has none
       null_theta      whether a rope_theta of null means no positions
@@ -95,6 +97,7 @@ class Family:
       spellings       parts of names that files write in two ways: (one, the other)
       embedding       the embedding's name
       last_norm       the last norm's name
+      halves_apart    whether a block's mixer and its MLP are two layers of the file
       prefixes        what stands before all names except lm_head's: the first is what we write
       ignored         parts of names in the file that the language model has no use for
     """
@@ -105,6 +108,7 @@ class Family:
     published: Published | None = None
     tiny: Mapping[str, object] = field(default_factory=dict)
 
+    restate: Callable[[Given], None] = lambda given: None
     fields: Mapping[str, Field] = field(default_factory=lambda: TRUNK)
     always: Mapping[str, object] = field(default_factory=dict)
     only: Mapping[str, tuple] = field(default_factory=dict)
@@ -113,6 +117,7 @@ class Family:
     says_layers: bool = True
     positions: bool = True
     rope_by_kind: bool = False
+    window_theta: float | None = None
     default_theta: float = 10_000.0
     default_rope: Mapping[str, object] = field(default_factory=dict)
     null_theta: bool = False
@@ -126,5 +131,6 @@ class Family:
     spellings: tuple[tuple[str, str], ...] = ()
     embedding: str = "embed_tokens"
     last_norm: str = "norm"
+    halves_apart: bool = False
     prefixes: tuple[str, ...] = ("model.",)
     ignored: tuple[str, ...] = ("rotary_emb.inv_freq",)

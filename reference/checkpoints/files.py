@@ -8,12 +8,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from reference.arguments import cut_short
 from reference.checkpoints.given import read_json
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # Bytes: what was read of a mapped file counts as memory, so the file is mapped anew after this many.
 REMAP = 16 * 2**20
+LONGEST_NAME = 255  # bytes of a file's name, on most systems
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -34,8 +36,8 @@ def read_headers(folder: Path) -> dict[str, Header]:
             raise ValueError(f"{folder / INDEX}: expected a weight_map from tensors to files")
         headers = {}
         for name in sorted(set(index.values())):
-            if "/" in name or "\\" in name:
-                raise ValueError(f"{folder / INDEX}: expected names of files beside it, got {name!r}")
+            if "/" in name or "\\" in name or len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
+                raise ValueError(f"{folder / INDEX}: expected names of files beside it, got {cut_short(name)}")
             headers |= _headers(folder / name)
         for name, file in index.items():
             if name not in headers or headers[name].file.name != file:

@@ -20,6 +20,20 @@ def separate_experts(gate: str, up: str, down: str, where: str = "mlp.experts.")
     return Layout(("mlp.gate_up_proj", "mlp.down_proj"), plan)
 
 
+def separate_plain_experts(up: str, down: str, where: str = "mlp.experts.") -> Layout:
+    """As separate_experts, of experts without a gate."""
+
+    def plan(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+        theirs = {up: block["mlp.up_proj"], down: block["mlp.down_proj"]}
+        return {
+            f"{where}{expert}.{name}.weight": Pieces((matrix,))
+            for name, stacked in theirs.items()
+            for expert, matrix in enumerate(stacked)
+        }
+
+    return Layout(("mlp.up_proj", "mlp.down_proj"), plan)
+
+
 def experts_apart_or_stacked(gate: str, up: str, down: str) -> Layout:
     """As separate_experts, or all experts in two tensors, stacked as ours: the files on the Hub and those that
     transformers saves differ in it (Qwen3.5-MoE). We write them apart."""

@@ -39,7 +39,8 @@ def read_config(folder: Path, ignore_fields: tuple[str, ...] = ()) -> tuple[Fami
     if inner is not None:  # the language model of one that also sees
         if not isinstance(inner, dict) or inner.get("model_type", kind) not in (kind, BY_TYPE[kind].name):
             raise ValueError(f"{path}: text_config: expected an object of model_type {BY_TYPE[kind].name!r}")
-        values = inner | {"tie_word_embeddings": values.get("tie_word_embeddings", False)}  # the outer one governs
+        default = BY_TYPE[kind].fields["tie_word_embeddings"].default  # where neither says it
+        values = inner | {"tie_word_embeddings": values.get("tie_word_embeddings", default)}  # the outer one governs
     return BY_TYPE[kind], config_from_json(BY_TYPE[kind], Given(dict(values), path, ignore_fields))
 
 

@@ -19,8 +19,10 @@ def read_rope(given: Given, ours: dict, family: Family) -> dict:
     Where a file has both, rope_scaling is what somebody added by hand, as model cards advise for YaRN: it replaces all
     of rope_parameters, as in transformers (modeling_rope_utils.py, convert_rope_params_to_dict).
     """
-    if family.rope_by_kind:
+    if family.rope_by_kind and family.window_theta is None:
         _one_for_both_kinds(given, family)
+    elif family.rope_by_kind:
+        _one_for_each_kind(given, ours, family)
     default_theta, partial, may_be_null = family.default_theta, family.partial_rotary, family.null_theta
     older, newer = (given.take(name, None, dict | None) for name in ("rope_scaling", "rope_parameters"))
     rope = dict(older or (family.default_rope if newer is None else newer))
@@ -83,10 +85,30 @@ def _one_for_both_kinds(given: Given, family: Family) -> None:
     given.values["rope_parameters"] = {"rope_theta": thetas[0]} | full
 
 
+def _one_for_each_kind(given: Given, ours: dict, family: Family) -> None:
+    """As above, where layers with windows have a rope_theta of their own: it goes into layer_rope_theta."""
+    whole, older = (given.take(name, None, dict | None) or {} for name in ("rope_parameters", "rope_scaling"))
+    kinds = [whole.get(f"{kind}_attention") for kind in ("full", "sliding")]
+    for x in kinds:
+        given.check("rope_parameters", x, dict | None)
+    full, windowed = (kinds[0] or {}) | older, kinds[1] or {}
+    outside, local = given.take("rope_theta", family.default_theta), given.take("rope_local_base_freq", None)
+    full.setdefault("rope_theta", outside)
+    theta = windowed.get("rope_theta", family.window_theta if local is None else local)
+    if set(whole) - {"full_attention", "sliding_attention"} or windowed.get("rope_type", "default") != "default":
+        given.fail("rope_parameters", f"expected scaling for full_attention alone, got {whole}")
+    for value in (theta, full["rope_theta"]):
+        given.check("rope_theta", value, float, 1)
+    kinds = ours["layer_types"]
+    ours["layer_rope_theta"] = tuple(theta if kind == "sliding_attention" else full["rope_theta"] for kind in kinds)
+    given.values["rope_parameters"] = full
+
+
 def write_rope(config: HybridConfig, has_share: bool, by_kind: bool = False) -> dict:
     """The newer spelling."""
     if by_kind:
-        plain = {"rope_type": "default", "rope_theta": config.rope_theta}
+        thetas = [config.theta_of(n) for n, kind in enumerate(config.layer_types) if kind == "sliding_attention"]
+        plain = {"rope_type": "default", "rope_theta": thetas[0] if thetas else config.rope_theta}
         return {"full_attention": write_rope(config, has_share), "sliding_attention": plain}
     rope = {"rope_type": "default", "rope_theta": config.rope_theta}
     if has_share:

@@ -11,7 +11,7 @@ from reference.checkpoints.families import FAMILIES
 from reference.checkpoints.family import Family
 from reference.checkpoints.pieces import Pieces
 from reference.checkpoints.published import published_config
-from reference.checkpoints.translate import tensor_plan
+from reference.checkpoints.translate import layers_of_blocks, tensor_plan
 from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
@@ -53,12 +53,13 @@ def tensor_rows(family: Family) -> list[TensorRow]:
         plan = tensor_plan(family, model, family.prefixes[0])
         ours = {id(x): name for name, x in (*model.named_parameters(), *model.named_buffers())}
         found: dict[tuple, list[int]] = {}
+        of_layer = {layer: n for n, parts in enumerate(layers_of_blocks(family, config)) for layer in parts}
         for name, pieces in plan.items():
             if (expert := re.search(r"experts\.(\d+)\.", name)) and expert[1] != "0":
                 continue  # all experts are alike
             layer = LAYER.search(name)
             row = (LAYER.sub("layers.N.", name).replace("experts.0.", "experts.E."), *_shape_and_ours(pieces, ours))
-            found.setdefault(row, []).extend([int(layer[1])] if layer else [])
+            found.setdefault(row, []).extend([of_layer[int(layer[1])]] if layer else [])
     rows = [TensorRow(*row, _which(layers, kinds)) for row, layers in found.items()]
     order = list(dict.fromkeys(LAYER.sub("layers.N.", name) for name in model.state_dict()))
     return sorted(rows, key=lambda row: (row.layers != "", order.index(re.split(r"[`[]|\.mT", row.ours)[1])))
@@ -114,7 +115,9 @@ def _one_layer_of_each_kind(config: HybridConfig) -> tuple[list[tuple[str, str]]
     kinds = list(dict.fromkeys(zip(config.layer_types, mlps, strict=True)))
     of_word = {word: kind for kind, word in words.items()}
     chosen = None if config.mlp_layer_types is None else tuple(of_word[mlp] for _, mlp in kinds)
-    return kinds, replace(config, layer_types=tuple(mixer for mixer, _ in kinds), mlp_layer_types=chosen)
+    one_theta = None if config.layer_rope_theta is None else config.layer_rope_theta[: len(kinds)]
+    one_of_each = {"layer_types": tuple(mixer for mixer, _ in kinds), "mlp_layer_types": chosen}
+    return kinds, replace(config, **one_of_each, layer_rope_theta=one_theta)
 
 
 def _which(layers: list[int], kinds: list[tuple[str, str]]) -> str:

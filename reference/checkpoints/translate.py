@@ -21,6 +21,7 @@ UNSAID = {"router_aux_loss_coef"}  # no family writes it: it weighs a loss and c
 
 def config_from_json(family: Family, given: Given) -> HybridConfig:
     """config.json as a HybridConfig. Raises ValueError that names the field."""
+    family.restate(given)
     for name, values in family.only.items():
         given.expect(name, *values)
     n = given.take("num_hidden_layers")
@@ -91,24 +92,43 @@ def tensor_plan(
     found[f"{prefix}{family.last_norm}.weight"] = Pieces((ours["norm.weight"],))
     if not config.tie_word_embeddings:
         found["lm_head.weight"] = Pieces((ours["lm_head.weight"],))
-    blocks = [(f"layers.{n}.", f"{prefix}layers.{n}.", kind) for n, kind in enumerate(config.layer_types)]
+    places = layers_of_blocks(family, config)
+    blocks = [
+        (f"layers.{n}.", [f"{prefix}layers.{layer}." for layer in places[n]], kind)
+        for n, kind in enumerate(config.layer_types)
+    ]
     if config.num_nextn_predict_layers:
-        blocks.append(("mtp.layers.0.", "mtp.layers.0.", "full_attention"))
+        blocks.append(("mtp.layers.0.", ["mtp.layers.0."], "full_attention"))
         head = [n for n in ours if n.startswith("mtp.") and not n.startswith("mtp.layers.")]
         found |= {name: Pieces((ours[name],)) for name in head}
     inside: dict[str, dict[str, Tensor]] = {here: {} for here, _, _ in blocks}
     for name, x in ours.items():
         if (found_in := IN_BLOCK.match(name)) is not None:
             inside[found_in[0]][name.removeprefix(found_in[0])] = x
-    for here, there, kind in blocks:
-        block = inside[here]
+    for here, places_there, kind in blocks:
+        for there, half in zip(places_there, _halves(inside[here], len(places_there)), strict=True):
 
-        def shape_in_file(name: str, there: str = there) -> list[int] | None:
-            return in_file.get(one_spelling(family, there + name))
+            def shape_in_file(name: str, there: str = there) -> list[int] | None:
+                return in_file.get(one_spelling(family, there + name))
 
-        plan = _block_plan(family, block, kind, config, shape_in_file)
-        found |= {there + name: pieces for name, pieces in plan.items()}
+            plan = _block_plan(family, half, kind, config, shape_in_file)
+            found |= {there + name: pieces for name, pieces in plan.items()}
     return found
+
+
+def layers_of_blocks(family: Family, config: HybridConfig) -> list[list[int]]:
+    """Which layers of the file each block is: one, or one for the mixer and the next for the MLP."""
+    layers = iter(range(2 * config.num_hidden_layers))
+    parts = [1 + (family.halves_apart and config.has_mlp(n)) for n in range(config.num_hidden_layers)]
+    return [[next(layers) for _ in range(part)] for part in parts]
+
+
+def _halves(block: BlockTensors, parts: int) -> list[BlockTensors]:
+    """The tensors of a block, or of its mixer and of its MLP, each with its norm."""
+    if parts == 1:
+        return [block]
+    second = {name: x for name, x in block.items() if name.startswith(("post_attention_layernorm.", "mlp."))}
+    return [{name: x for name, x in block.items() if name not in second}, second]
 
 
 def one_spelling(family: Family, name: str) -> str:

@@ -95,7 +95,7 @@ def shifts_rows(x, y, T, D: tl.constexpr) -> None:
     """Grid (T,): y[t] = x[t] + x[t - 1], the first row alone."""
     t = tl.program_id(0)
     d = tl.arange(0, D)
-    before = tl.load(x + (t - 1) * D + d, mask=(t > 0) & (d >= 0), other=0.0)
+    before = tl.load(x + (t - 1) * D + d, mask=(t > 0) & (d < D), other=0.0)  # a mask has its tile's shape
     tl.store(y + t * D + d, tl.load(x + t * D + d) + before)
 
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Where outputs were compared (python -m tools.pythons): all chapters on 3.11; 01, 02, 09 and more on 3.12 to 3.14.
 COMPARED_PYTHONS, COMPARED_MACHINE = ((3, 11), (3, 14)), ("CPython", "Linux", "x86_64")
 ENOUGH_GIB, LITTLE_GIB = 4.0, 2.0  # memory in all; memory free now
+CLEARLY_FASTER = 1.2  # a rate that is worth another setting
 FEW_MISSING = 3  # more missing packages than this are one finding
 PIN = re.compile(r"([A-Za-z0-9][\w.-]*)\s*==\s*([^\s;#]+)")
 
@@ -124,12 +125,42 @@ def check_requirements(path: Path = ROOT / "requirements.txt") -> list[Finding]:
     return check_packages(read_pins(path))
 
 
-def check_cores(cores: int | None = None) -> list[Finding]:
-    """Are there two cores?"""
+def check_cores(cores: int | None = None, load: float | None = None) -> list[Finding]:
+    """Are there two cores, and is one free? load: how many programs want to run, on average."""
     cores = cores or usable_cores()
+    if load is None:
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows doesn't tell
     if cores < 2:
         return [Finding("note", "1 core: everything works, but `make test` takes about twice as long.")]
+    if load > cores - 1:
+        what = f"{cores} cores, and programs enough to keep {load:.0f} busy. Threads that share a core wait for each "
+        what += "other: a command that computes with two can take thirty times as long as with one."
+        todo = "give --threads 1 (in Python: torch.set_num_threads(1)), or set OMP_WAIT_POLICY=passive before it starts"
+        return [Finding("note", what, todo)]
     return [Finding("ok", f"{cores} cores. A chapter computes with one thread, so that its outputs are the same.")]
+
+
+def check_products(load: Callable = importlib.import_module) -> list[Finding]:
+    """Which library multiplies matrices, and does the other do it faster here? A measurement of some milliseconds."""
+    try:
+        projection = load("reference.layers.projection")
+        chosen, rates = projection.product_library(), projection.library_rates()
+    except ValueError as error:
+        return [Finding("problem", f"{error}.", "take the variable out of the environment")]
+    except Exception:  # PyTorch doesn't load: check_gpu says so
+        return []
+    words = {"onednn": "oneDNN", "torch": "PyTorch's own"}
+    what = f"Matrix products are {words[chosen]}: {rates[chosen]:.0f} GFLOP/s"
+    others = [name for name in rates if name != chosen]
+    if not others:
+        return [Finding("ok", f"{what}.")]
+    (other,) = others
+    what += f", {words[other]} {rates[other]:.0f}."
+    if rates[other] < CLEARLY_FASTER * rates[chosen]:
+        return [Finding("ok", what)]
+    return [
+        Finding("note", what, f"set {projection.LIBRARY_SWITCH}={other} in the environment; last digits may differ")
+    ]
 
 
 def usable_cores() -> int:
@@ -215,7 +246,7 @@ def examine() -> list[Finding]:
     if environment.level != "ok" and any(finding.level != "ok" for finding in packages):
         missing = any(finding.level == "problem" for finding in packages)
         return [*check_python(), environment._replace(level="problem" if missing else "note")]
-    others = (check_kernel, check_cores, check_memory, check_gpu)
+    others = (check_kernel, check_cores, check_memory, check_gpu, check_products)
     return [*check_python(), environment, *packages, *(finding for check in others for finding in check())]
 
 

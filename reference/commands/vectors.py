@@ -38,6 +38,8 @@ EQUATIONS = {
     "delta_rule": "u_t = beta_t (v_t - S_{t-1}^T k_t);  S_t = S_{t-1} + k_t u_t^T",
     "gated_delta_rule": "S' = e^{g_t} S_{t-1};  u_t = beta_t (v_t - S'^T k_t);  S_t = S' + k_t u_t^T",
     "kda": "S' = Diag(e^{g_t}) S_{t-1};  u_t = beta_t (v_t - S'^T k_t);  S_t = S' + k_t u_t^T",
+    "gdn2": "S' = Diag(e^{g_t}) S_{t-1};  u_t = w_t v_t - S'^T (b_t k_t);  S_t = S' + k_t u_t^T",
+    "two_key_rule": "S' = e^{g_t} S_{t-1};  u_t = beta_t (v_t - S'^T p_t);  S_t = S' + k_t u_t^T",
     "causal_conv": "y_t = silu(sum_i weight[W-1-i] x_{t-i} + bias)",
 }
 

@@ -48,7 +48,12 @@ def build_inputs(name: str, sizes: dict[str, int], change: str | None, n_states:
         found["k"] = np.repeat(k[:, :1], T, axis=1)
     if change == "silent":
         beta[:, ::2] = 0
-    found |= {key: x for key, x in (("g", g), ("beta", beta)) if key in op.extras}
+    rest = {"g": g, "beta": beta}
+    if "p" in op.extras:
+        rest["p"] = 0.9 * found["k"] + 0.1 * rng.normal(size=k.shape) * np.abs(found["k"]).max()
+    if "b" in op.extras:
+        rest |= {key: rng.uniform(0, 1, size=(B, T, HV, axis)) for key, axis in (("b", Dk), ("w", Dv))}
+    found |= {key: rest[key] for key in op.extras}
     found["initial_state"] = rng.normal(size=(n_states, HV, Dk, Dv))
     return {key: torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) for key, x in found.items()}
 

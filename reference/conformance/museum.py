@@ -77,7 +77,7 @@ MUSEUM = {
 
 def run_recurrence(inputs: dict[str, Array], keywords: dict, how: Recurrence = RIGHT) -> tuple[Array, Array]:
     """(o [B, T, HV, Dv], final_state [N, HV, Dk, Dv]) of float64 inputs q, k, v and, where there are any, g, beta,
-    initial_state; keywords: scale, use_qk_l2norm_in_kernel, cu_seqlens."""
+    p, b, w, initial_state; keywords: scale, use_qk_l2norm_in_kernel, cu_seqlens."""
     q, k, v = (inputs[name].astype(np.float64) for name in "qkv")
     Dk, Dv, HV = q.shape[-1], v.shape[-1], v.shape[2]
     if keywords.get("use_qk_l2norm_in_kernel"):
@@ -86,7 +86,9 @@ def run_recurrence(inputs: dict[str, Array], keywords: dict, how: Recurrence = R
     q, k = q[:, :, key_head], k[:, :, key_head]
     scale = keywords.get("scale") or {"Dv": Dv**-0.5}.get(how.scale, Dk**-0.5)
     q, k = {"none": (q, k), "q and state": (scale * q, scale * k)}.get(how.scale, (scale * q, k))
-    decays, erases = _factors(inputs, how), "beta" in inputs and how.erases
+    decays, erases = _factors(inputs, how), ("beta" in inputs or "b" in inputs) and how.erases
+    p = inputs["p"].astype(np.float64)[:, :, key_head] if "p" in inputs else k * inputs.get("b", 1.0)
+    v = v * inputs.get("w", 1.0)
     beta = inputs.get("beta", np.ones(v.shape[:3])).astype(np.float64)
     bounds = keywords.get("cu_seqlens")
     pieces = [(row, 0, q.shape[1]) for row in range(q.shape[0])]
@@ -101,7 +103,7 @@ def run_recurrence(inputs: dict[str, Array], keywords: dict, how: Recurrence = R
             before, S = S, _decayed(S, None if decays is None else decays[row, t], how)
             b = beta[row, t][:, None]
             source = before if how.error_from == "undecayed" else S
-            held = np.einsum("hkv,hk->hv", source, k[row, t]) if erases else 0.0
+            held = np.einsum("hkv,hk->hv", source, p[row, t]) if erases else 0.0
             u = v[row, t] - (b * held if how.write_beta == 2 else held)
             u = u if how.write_beta == 0 else b * u
             old, S = S, _rounded(S + k[row, t][:, :, None] * u[:, None], how.rounds)

@@ -15,6 +15,7 @@ from reference.kernels.tiles import (
     is_late,
     load_log_decay,
     load_rows,
+    rows_of_chunk,
     siblings,
     store_rows,
 )
@@ -29,9 +30,7 @@ def ask_values(
     """Grid (chunks, HV). The part of dU that needs no dS: P^T dO, the first half of (4.9)."""
     c, h = tl.program_id(0), tl.program_id(1)
     keys, head = tl.arange(0, DK), h // (HV // H)
-    stop = tl.load(chunks + 2 * c + 1)
-    rows = tl.load(chunks + 2 * c) + tl.arange(0, C)
-    live = rows < stop
+    rows, stop, live = rows_of_chunk(chunks, c, C)
     Q, K = load_rows(q, rows, live, head, H, keys, DK), load_rows(k, rows, live, head, H, keys, DK)
     _, _, _, fading = chunk_fading(g, rows, stop, h, HV, C, DK, CHANNEL)
     P = chunk_scores(Q, K, fading, C, ROUNDS, CHANNEL, PRECISION)
@@ -80,9 +79,7 @@ def chunk_gradients(
     """Grid (chunks, HV). The gradients of what one chunk reads, from its S_0, its dS and its dU."""
     c, h = tl.program_id(0), tl.program_id(1)
     r, keys, head = tl.arange(0, C), tl.arange(0, DK), h // (HV // H)
-    stop = tl.load(chunks + 2 * c + 1)
-    rows = tl.load(chunks + 2 * c) + r
-    live = rows < stop
+    rows, stop, live = rows_of_chunk(chunks, c, C)
     Q, K = load_rows(q, rows, live, head, H, keys, DK), load_rows(k, rows, live, head, H, keys, DK)
     b = tl.load(beta + rows * HV + h, mask=live, other=0.0).to(tl.float32)[:, None]
     since, until, whole, fading = chunk_fading(g, rows, stop, h, HV, C, DK, CHANNEL)

@@ -37,10 +37,11 @@ def machine_lacks() -> str:
     return ""
 
 
-def call_lacks(q: Tensor, v: Tensor, beta: Tensor | None) -> str:
-    """Why no kernel suits these arguments, heads and channels on the last two axes; "" if one does."""
-    if beta is None:
-        return "additive rules have no kernel"
+def call_lacks(q: Tensor, v: Tensor, beta: Tensor | None, forward_alone: bool = False) -> str:
+    """Why no kernel suits these arguments, heads and channels on the last two axes; "" if one does. forward_alone: the
+    call is no decoding step, and nobody wants its gradient."""
+    if beta is None and not forward_alone:
+        return "additive rules have kernels for the forward pass of a text alone"
     if v.dtype == torch.float64:
         return "the kernels compute in float32, and the inputs are float64"
     for name, D in (("Dk", q.shape[-1]), ("Dv", v.shape[-1])):
@@ -51,9 +52,9 @@ def call_lacks(q: Tensor, v: Tensor, beta: Tensor | None) -> str:
     return ""
 
 
-def takes_kernel(q: Tensor, v: Tensor, beta: Tensor | None) -> bool:
+def takes_kernel(q: Tensor, v: Tensor, beta: Tensor | None, forward_alone: bool = False) -> bool:
     """Whether a call on a GPU goes to a kernel. If it doesn't, one warning per process and reason says so."""
-    why = call_lacks(q, v, beta) or machine_lacks()
+    why = call_lacks(q, v, beta, forward_alone) or machine_lacks()
     if why and why not in _said and SWITCH not in why and not torch.compiler.is_compiling():
         _said.add(why)
         warnings.warn(f"reference.ops runs its slower PyTorch form on this GPU: {why}", stacklevel=2)

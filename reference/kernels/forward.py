@@ -1,10 +1,12 @@
-"""The chunked gated delta rule and KDA on a GPU, forward: (4.3) to (4.6) in one kernel, and cut in three.
+"""The chunked operators on a GPU, forward: (4.3) to (4.6) in one kernel, and cut in three.
 
 `one_kernel` is chapter 04's loop: a program owns one sequence, one value head and BV channels of the values, keeps its
 part of the state in registers, and goes from chunk to chunk. Only sequences x heads x DV / BV programs can run at once.
 The other three are (4.7) in the order in which it may run: `solve_chunks` and `read_chunks` have a program per chunk
 and head, as many as the text is long, and only `carry_states` goes from chunk to chunk, with two products where
-`one_kernel` has all of them. The price is W, U and a state per chunk, which travel through memory.
+`one_kernel` has all of them. The price is W, U and a state per chunk, which travel through memory. An additive rule
+(linear and lightning attention) has U = V: no triangle, nothing to solve, and two kernels, `carry_sums` and
+`read_chunks`.
 
 Shapes, all contiguous: q, k [rows, H, DK]; v, o, u [rows, HV, DV]; w [rows, HV, DK]; g [rows, HV] or [rows, HV, DK];
 beta [rows, HV]; first, last [sequences, HV, DK, DV]; states [chunks, HV, DK, DV], float32. The rows of all sequences
@@ -18,6 +20,7 @@ from reference.kernels.tiles import (
     chunk_inverse_by_blocks,
     chunk_scores,
     load_rows,
+    rows_of_chunk,
     store_rows,
 )
 
@@ -61,9 +64,7 @@ def solve_chunks(
     """Grid (chunks, HV). What needs no state: U' into u, and W (4.7)."""
     c, h = tl.program_id(0), tl.program_id(1)
     keys, head = tl.arange(0, DK), h // (HV // H)
-    stop = tl.load(chunks + 2 * c + 1)
-    rows = tl.load(chunks + 2 * c) + tl.arange(0, C)
-    live = rows < stop
+    rows, stop, live = rows_of_chunk(chunks, c, C)
     K = load_rows(k, rows, live, head, H, keys, DK)
     b = tl.load(beta + rows * HV + h, mask=live, other=0.0).to(tl.float32)[:, None]
     since, _, _, fading = chunk_fading(g, rows, stop, h, HV, C, DK, CHANNEL)  # (4.3)
@@ -102,6 +103,29 @@ def carry_states(
 
 
 @jit
+def carry_sums(
+    k, v, g, first, bounds, firsts, states, last, H, HV,
+    DK: tl.constexpr, DV: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
+    CHANNEL: tl.constexpr, PRECISION: tl.constexpr,
+) -> None:  # fmt: skip
+    """Grid (sequences, HV, DV / BV). carry_states of an additive rule: one product per chunk."""
+    n, h, j = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    start, stop, c = tl.load(bounds + n), tl.load(bounds + n + 1), tl.load(firsts + n)
+    keys, values, head = tl.arange(0, DK), j * BV + tl.arange(0, BV), h // (HV // H)
+    own = keys[:, None] * DV + values[None, :]
+    S = tl.load(first + (n * HV + h) * DK * DV + own)
+    for t in range(start, stop, C):
+        rows = t + tl.arange(0, C)
+        K = load_rows(k, rows, rows < stop, head, H, keys, DK)
+        V = load_rows(v, rows, rows < stop, h, HV, values, DV)
+        _, until, whole, _ = chunk_fading(g, rows, stop, h, HV, C, DK, CHANNEL)
+        tl.store(states + (c * HV + h) * DK * DV + own, S)
+        S = whole * S + tl.dot(tl.trans(K * until), V, input_precision=PRECISION)  # (4.6)
+        c += 1
+    tl.store(last + (n * HV + h) * DK * DV + own, S)
+
+
+@jit
 def read_chunks(
     q, k, g, u, states, chunks, o, scale, H, HV,
     DK: tl.constexpr, DV: tl.constexpr, BV: tl.constexpr, C: tl.constexpr, ROUNDS: tl.constexpr,
@@ -110,9 +134,7 @@ def read_chunks(
     """Grid (chunks, HV). The outputs, from each chunk's own S_0 and U (4.5)."""
     c, h = tl.program_id(0), tl.program_id(1)
     keys, head = tl.arange(0, DK), h // (HV // H)
-    stop = tl.load(chunks + 2 * c + 1)
-    rows = tl.load(chunks + 2 * c) + tl.arange(0, C)
-    live = rows < stop
+    rows, stop, live = rows_of_chunk(chunks, c, C)
     Q, K = load_rows(q, rows, live, head, H, keys, DK), load_rows(k, rows, live, head, H, keys, DK)
     since, _, _, fading = chunk_fading(g, rows, stop, h, HV, C, DK, CHANNEL)
     P = chunk_scores(Q, K, fading, C, ROUNDS, CHANNEL, PRECISION)

@@ -11,7 +11,7 @@ from reference.derivatives import BackwardByHand
 from reference.dtypes import full_precision
 from reference.kernels.backward import ask_values, carry_back, chunk_gradients
 from reference.kernels.decode import decode_token
-from reference.kernels.forward import carry_states, one_kernel, read_chunks, solve_chunks
+from reference.kernels.forward import carry_states, carry_sums, one_kernel, read_chunks, solve_chunks
 from reference.kernels.language import run_programs, runner
 
 SHORTEST_CHUNK = 16  # tensor cores multiply tiles of 16
@@ -73,7 +73,7 @@ def kernel_form(
     k: Tensor,
     v: Tensor,
     g: Tensor,
-    beta: Tensor,
+    beta: Tensor | None,
     initial_state: Tensor | None,
     scale: float,
     bounds: list[int],
@@ -82,11 +82,14 @@ def kernel_form(
 ) -> tuple[Tensor, Tensor]:
     """Checked arguments -> (o [B, T, HV, Dv], final state [B, HV, Dk, Dv]), as chunked_form of reference.ops has them.
 
-    cut: True for the three kernels, False for one, None for what suits the lengths. Raises ValueError for bfloat16 in
-    Triton's interpreter, which computes it wrongly without a word.
+    cut: True for the three kernels, False for one, None for what suits the lengths. beta None is an additive rule, for
+    which cut means nothing and which has no gradient here. Raises ValueError for bfloat16 in Triton's interpreter,
+    which computes it wrongly without a word.
     """
-    if runner(v) == "interpreter" and torch.bfloat16 in {x.dtype for x in (q, k, v, g, beta)}:
+    if runner(v) == "interpreter" and torch.bfloat16 in {x.dtype for x in (q, k, v, g, beta) if x is not None}:
         raise ValueError("q: expected float32 or float16 in Triton's interpreter, got bfloat16, which it gets wrong")
+    if beta is None:
+        return _additive(q, k, v, g, initial_state, scale, bounds, chunk_size)
     return _Kernels.apply(q, k, v, g, beta, initial_state, scale, bounds, chunk_size, cut)
 
 
@@ -97,15 +100,12 @@ class _Kernels(torch.autograd.Function):
     def forward(ctx, q, k, v, g, beta, initial_state, scale, bounds, chunk_size, cut):
         own = grid_plan(q, v, g, bounds, chunk_size)
         q, k, v, g, beta = (x.contiguous() for x in (q, k, v, g, beta))
-        state = own.heads["HV"], own.sizes["DK"], own.sizes["DV"]
-        first = v.new_zeros(own.sequences, *state, dtype=torch.float32)
-        if initial_state is not None:
-            first.copy_(initial_state)
+        first = _first_state(own, v, initial_state)
         o, last = torch.empty_like(v), torch.empty_like(first)
         needs_states = any(ctx.needs_input_grad)
         cut = len(own.chunks) >= ALL_AT_ONCE * own.sequences if cut is None else cut
         if cut or needs_states:
-            states = first.new_empty(len(own.chunks), *state)
+            states = first.new_empty(len(own.chunks), *first.shape[1:])
             _in_three_kernels(own, q, k, v, g, beta, first, o, states, last, scale)
         else:
             grid = own.sequences, own.heads["HV"], own.blocks
@@ -128,6 +128,24 @@ class _Gradients(BackwardByHand):
     def forward(do, d_last, own, scale, state_dtype, *saved):
         with full_precision(do):
             return _backward(do, d_last, own, scale, state_dtype, *saved)
+
+
+def _first_state(own: GridPlan, v: Tensor, initial_state: Tensor | None) -> Tensor:
+    first = v.new_zeros(own.sequences, own.heads["HV"], own.sizes["DK"], own.sizes["DV"], dtype=torch.float32)
+    return first if initial_state is None else first.copy_(initial_state)
+
+
+@torch.no_grad()
+def _additive(q, k, v, g, initial_state, scale, bounds, chunk_size) -> tuple[Tensor, Tensor]:
+    own = grid_plan(q, v, g, bounds, chunk_size)
+    q, k, v, g = (x.contiguous() for x in (q, k, v, g))
+    first = _first_state(own, v, initial_state)
+    o, last, states = torch.empty_like(v), torch.empty_like(first), first.new_empty(len(own.chunks), *first.shape[1:])
+    both = {**own.heads, **own.sizes, **own.kind}
+    loop, inside = (own.sequences, own.heads["HV"], own.blocks), (len(own.chunks), own.heads["HV"])
+    run_programs(carry_sums, loop, k, v, g, first, own.bounds, own.firsts, states, last, **both)
+    run_programs(read_chunks, inside, q, k, g, v, states, own.chunks, o, scale, ROUNDS=own.rounds, **both)
+    return o, last
 
 
 def _in_three_kernels(own, q, k, v, g, beta, first, o, states, last, scale) -> None:

@@ -9,6 +9,14 @@ from reference.kernels.language import jit, tl
 
 
 @jit
+def rows_of_chunk(chunks, c, C: tl.constexpr) -> tl.tensor:
+    """Chunk c of the list chunks [n, 2]: its rows [C], where its sequence ends, and which of the rows live."""
+    rows = tl.load(chunks + 2 * c) + tl.arange(0, C)
+    stop = tl.load(chunks + 2 * c + 1)
+    return rows, stop, rows < stop
+
+
+@jit
 def load_rows(x, rows, live, head, heads, columns, D: tl.constexpr) -> tl.tensor:
     """[C, columns] of x [rows, heads, D], in float32; zeros where no token lives."""
     at = (rows[:, None] * heads + head) * D + columns[None, :]

@@ -172,13 +172,14 @@ class FullMixer(SoftmaxMixer):
         return None
 
     def build(self, config: Sizes, index: int) -> Attention:
+        theta = config.theta_of(index)
         return Attention(
             config.hidden_size,
             config.num_attention_heads,
             config.num_key_value_heads,
             config.head_dim,
-            rope_dim=config.rotary_dim,
-            rope_theta=config.rope_theta,
+            rope_dim=config.rotary_dim if theta else 0,
+            rope_theta=theta,
             rope_scaling=self.rope_scaling(config),
             qk_norm=config.qk_norm,
             gate=config.attention_gate,

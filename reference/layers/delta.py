@@ -49,10 +49,10 @@ def convolve(
     else:
         keywords = {"initial_state": conv, "output_final_state": True, "cu_seqlens": layout.cu_seqlens}
         y, conv = causal_conv(x, weight, bias, activation="silu", **keywords)
-    return y, _longer_tail(before, x, tail, tail + layout.rewind) if layout.rewind else conv
+    return y, longer_tail(before, x, tail, tail + layout.rewind) if layout.rewind else conv
 
 
-def _longer_tail(before: Tensor | None, x: Tensor, tail: int, length: int) -> Tensor:
+def longer_tail(before: Tensor | None, x: Tensor, tail: int, length: int) -> Tensor:
     """The last `length` tokens up to the end of x [B, T, channels], fewer at the start of a text: [B, channels, n]."""
     before = x.new_zeros(x.shape[0], x.shape[2], tail) if before is None else before.to(x.dtype)
     seen = torch.cat([before, x[:, max(x.shape[1] - length, 0) :].mT], -1)

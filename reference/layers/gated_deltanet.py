@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from reference.layers.batch import PLAIN, BatchLayout
+from reference.layers.blocks import by_tokens
 from reference.layers.delta import DeltaInputs, DeltaMixer, DeltaState, convolve, mix
 from reference.layers.gated_norm import GatedRMSNorm
 from reference.layers.gates import initial_A_log, initial_dt_bias, log_decay
@@ -69,8 +70,12 @@ class GatedDeltaNet(nn.Module):
         conv, S = (None, None) if state is None else state
         inputs = self.project(x, conv, layout)
         o, S = mix(chunk_gated_delta_rule, inputs, S, layout)
+        return by_tokens(self.output, x, o), DeltaState(inputs.conv, S)
+
+    def output(self, x: Tensor, o: Tensor) -> Tensor:
+        """What the memory has told, o [B, T, HV, Dv], normed, gated by x [B, T, d_model] and projected back."""
         z = self.in_proj_z(x).unflatten(-1, (-1, self.value_dim))
-        return self.out_proj(self.norm(o, z).flatten(2)), DeltaState(inputs.conv, S)
+        return self.out_proj(self.norm(o, z).flatten(2))
 
     def project(self, x: Tensor, conv: Tensor | None = None, layout: BatchLayout = PLAIN) -> DeltaInputs:
         """From x [B, T, d_model] and the convolution's state before it to the operator's arguments."""

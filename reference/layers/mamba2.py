@@ -31,6 +31,7 @@ class Mamba2(nn.Module):
     bias        biases of in_proj and out_proj
     norm_eps    eps of the norm behind the scan
     norm_groups parts of the channels that the norm takes by themselves; 0: no norm, the gate alone
+    step_min    dt is at least this. transformers 5.23 holds it so while it reads a prompt, and not in decoding
     norm_first  the norm stands before the gate (Falcon-H1 allows it)
 
     forward(x [B, T, d_model], state=None, layout=PLAIN) -> (y [B, T, d_model], DeltaState), as GatedDeltaNet.
@@ -51,6 +52,7 @@ class Mamba2(nn.Module):
         bias: bool = False,
         norm_eps: float = 1e-5,
         norm_groups: int = 1,
+        step_min: float = 0.0,
         norm_first: bool = False,
     ):
         super().__init__()
@@ -59,6 +61,7 @@ class Mamba2(nn.Module):
         width = n_heads * head_dim
         if norm_groups and width % norm_groups:
             raise ValueError(f"norm_groups: expected a divisor of n_heads · head_dim = {width}, got {norm_groups}")
+        self.step_min = step_min
         self.n_heads, self.head_dim, self.state_dim = n_heads, head_dim, state_dim
         self.channels = [width, n_groups * state_dim, n_groups * state_dim]  # x, B, C
         self.in_proj = Projection(d_model, width + sum(self.channels) + n_heads, bias=bias)  # z, (x, B, C), dt
@@ -96,7 +99,7 @@ class Mamba2(nn.Module):
         B, C = (y.unflatten(-1, (-1, self.state_dim)) for y in (B, C))
         wide = inner_dtype(x)
         x, B, C = x.to(wide), B.to(wide), C.to(wide)
-        step = F.softplus(dt.to(wide) + self.dt_bias.to(wide))
+        step = F.softplus(dt.to(wide) + self.dt_bias.to(wide)).clamp(min=self.step_min)
         g = -self.A_log.to(wide).exp() * step
         return DeltaInputs(C, B, x * step[..., None], g, None, conv), self.D.to(wide)[:, None] * x
 
@@ -119,6 +122,7 @@ class Mamba2Mixer(ConvolvedMixer):
             conv_bias=config.linear_conv_bias,
             bias=config.linear_bias,
             norm_eps=self.norm_eps(config),
+            step_min=config.linear_step_min,
             norm_groups=config.linear_num_key_heads if config.linear_norm_groups is None else config.linear_norm_groups,
         )
 

@@ -13,27 +13,58 @@ from torch.nn import functional as F
 from reference.layers.projection import Projection
 
 
-class SwiGLU(nn.Module):
-    """down(silu(gate(x)) · up(x)).
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
 
-    d_model   channels of x and y
-    d_hidden  channels of gate and up
-    bias      biases in the three projections
+
+GATES_OF_MLP = {"silu": F.silu, "gelu_tanh": _gelu_tanh}
+ACTIVATIONS_OF_MLP = (*GATES_OF_MLP, "relu2")  # the last without a gate
+
+
+class SwiGLU(nn.Module):
+    """down(act(gate(x)) · up(x)).
+
+    d_model     channels of x and y
+    d_hidden    channels of gate and up
+    bias        biases in the three projections
+    activation  act: "silu", or "gelu_tanh" (then it is a GeGLU: Gemma)
 
     forward(x [..., d_model]) -> the same shape. Source: Shazeer 2020.
     """
 
-    def __init__(self, d_model: int, d_hidden: int, *, bias: bool = False):
+    def __init__(self, d_model: int, d_hidden: int, *, bias: bool = False, activation: str = "silu"):
         super().__init__()
+        self.activation = activation
         self.gate_proj = Projection(d_model, d_hidden, bias=bias)
         self.up_proj = Projection(d_model, d_hidden, bias=bias)
         self.down_proj = Projection(d_hidden, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_proj(x), self.up_proj(x)
+        if self.activation != "silu":
+            return self.down_proj(GATES_OF_MLP[self.activation](gate) * up)
         if torch.is_grad_enabled():
             return self.down_proj(F.silu(gate) * up)
         return self.down_proj(F.silu(gate, inplace=True).mul_(up))  # the two aren't needed again
+
+
+class SquaredReLUMLP(nn.Module):
+    """down(relu(up(x))²): two projections and no gate.
+
+    d_model     channels of x and y
+    d_hidden    channels of up
+    bias        biases in the two projections
+
+    forward(x [..., d_model]) -> the same shape. Source: So et al. 2021 (Primer); Nemotron-H.
+    """
+
+    def __init__(self, d_model: int, d_hidden: int, *, bias: bool = False):
+        super().__init__()
+        self.up_proj = Projection(d_model, d_hidden, bias=bias)
+        self.down_proj = Projection(d_hidden, d_model, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.relu(self.up_proj(x)).square())
 
 
 class Routing(NamedTuple):
@@ -81,6 +112,10 @@ class MixtureOfExperts(nn.Module):
     routed_scale  factor of the weights
     clamp         (limit, alpha) of gpt-oss's expert: (up + 1) · gate · sigmoid(alpha gate), both held within limit
     bias          biases in router and experts
+    gated         False: the experts are SquaredReLUMLPs, the shared one too (Nemotron-H)
+    d_latent      channels that the experts read and write, behind a projection down and before one up, which the
+                  shared one does without; 0: d_model (Nemotron 3 Super)
+    shared_bias   biases in the shared expert, if not gated, and in the two projections
 
     forward(x [B, T, d_model]) -> the same shape. `collect_routing` collects which experts were chosen.
     Parameter names after Qwen3-Next's experts, stacked; `gate` is the router's projection there and here. Raises
@@ -103,6 +138,9 @@ class MixtureOfExperts(nn.Module):
         routed_scale: float = 1.0,
         clamp: tuple[float, float] | None = None,
         bias: bool = False,
+        gated: bool = True,
+        d_latent: int = 0,
+        shared_bias: bool = False,
     ):
         super().__init__()
         if not 1 <= top_k <= n_experts:
@@ -112,18 +150,25 @@ class MixtureOfExperts(nn.Module):
         if n_experts % n_groups or not 1 <= top_groups <= n_groups or top_k > n_experts // n_groups * top_groups:
             groups = f"{top_groups} of {n_groups}"
             raise ValueError(f"n_groups, top_groups: {groups} can't give {top_k} of {n_experts} experts")
-        self.top_k, self.norm_top_k, self.clamp = top_k, norm_top_k, clamp
+        self.top_k, self.norm_top_k, self.clamp, self.gated = top_k, norm_top_k, clamp, gated
         self.n_groups, self.top_groups, self.routed_scale = n_groups, top_groups, routed_scale
         self.gate = Projection(d_model, n_experts, bias=bias)
         if router == "sigmoid":
             self.register_buffer("e_score_correction_bias", torch.zeros(n_experts))
         else:
             self.e_score_correction_bias = None
-        self.gate_up_proj = nn.Parameter(torch.empty(n_experts, 2 * d_hidden, d_model).normal_(std=d_model**-0.5))
-        self.down_proj = nn.Parameter(torch.empty(n_experts, d_model, d_hidden).normal_(std=d_hidden**-0.5))
+        d_in = d_latent or d_model
+        up = torch.empty(n_experts, (2 if gated else 1) * d_hidden, d_in).normal_(std=d_in**-0.5)
+        self.register_parameter("gate_up_proj" if gated else "up_proj", nn.Parameter(up))
+        self.down_proj = nn.Parameter(torch.empty(n_experts, d_in, d_hidden).normal_(std=d_hidden**-0.5))
         self.gate_up_bias = nn.Parameter(torch.zeros(n_experts, 2 * d_hidden)) if bias else None
-        self.down_bias = nn.Parameter(torch.zeros(n_experts, d_model)) if bias else None
-        self.shared_expert = SwiGLU(d_model, d_shared) if d_shared else None
+        self.down_bias = nn.Parameter(torch.zeros(n_experts, d_in)) if bias else None
+        self.shared_expert = None
+        if d_shared:
+            plain = {"bias": shared_bias}
+            self.shared_expert = SwiGLU(d_model, d_shared) if gated else SquaredReLUMLP(d_model, d_shared, **plain)
+        self.to_latent = Projection(d_model, d_latent, bias=shared_bias) if d_latent else None
+        self.from_latent = Projection(d_latent, d_model, bias=shared_bias) if d_latent else None
         self.shared_expert_gate = Projection(d_model, 1, bias=False) if d_shared and shared_gate else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,11 +177,14 @@ class MixtureOfExperts(nn.Module):
         collected = _collected.get()
         if collected is not None:
             collected.put(routing)
-        y = torch.zeros_like(tokens)
+        read = tokens if self.to_latent is None else self.to_latent(tokens)
+        y = torch.zeros_like(read)
         for expert in routing.experts.unique().tolist():  # the experts that some token chose
             token, rank = (routing.experts == expert).nonzero(as_tuple=True)
-            out = self._visit(expert, tokens[token])
+            out = self._visit(expert, read[token])
             y = y.index_add(0, token, (out * routing.weights[token, rank, None]).to(y.dtype))
+        if self.from_latent is not None:
+            y = self.from_latent(y)
         if self.shared_expert is not None:
             shared = self.shared_expert(tokens)
             if self.shared_expert_gate is not None:
@@ -145,6 +193,8 @@ class MixtureOfExperts(nn.Module):
         return y.view_as(x)
 
     def _visit(self, expert: int, x: Tensor) -> Tensor:
+        if not self.gated:
+            return F.linear(F.relu(F.linear(x, self.up_proj[expert])).square(), self.down_proj[expert])
         gate_up_bias = None if self.gate_up_bias is None else self.gate_up_bias[expert]
         down_bias = None if self.down_bias is None else self.down_bias[expert]
         gate, up = F.linear(x, self.gate_up_proj[expert], gate_up_bias).chunk(2, -1)

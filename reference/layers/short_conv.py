@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reference.layers.batch import PLAIN, BatchLayout
+from reference.layers.delta import longer_tail
 from reference.layers.mixer import Draw, Mixer, Sizes, TextBefore
 from reference.layers.projection import Projection
 from reference.ops.conv import causal_conv, causal_conv_step
@@ -19,7 +20,7 @@ class GatedShortConv(nn.Module):
     bias        biases of projections and convolution
 
     forward(x [B, T, d_model], state=None, layout=PLAIN) -> (y [B, T, d_model], state); the state is the convolution's
-    last tokens, [B, d_model, conv_width - 1].
+    last tokens, [B, d_model, conv_width - 1], and more where layout.rewind asks for them.
     Source: Amini et al. 2025 (LFM2); parameter names are those of transformers' lfm2.
     """
 
@@ -32,8 +33,12 @@ class GatedShortConv(nn.Module):
     def forward(self, x: Tensor, state: Tensor | None = None, layout: BatchLayout = PLAIN) -> tuple[Tensor, Tensor]:
         gated, gate = self.project(x)
         gated = layout.without_padding(gated)
+        tail = self.conv.weight.shape[-1] - 1
+        before, state = state, None if state is None else state[..., state.shape[-1] - tail :]
         keywords = {"initial_state": state, "output_final_state": True, "cu_seqlens": layout.cu_seqlens}
         y, state = causal_conv(gated, self.conv.weight[:, 0], self.conv.bias, **keywords)
+        if layout.rewind:
+            state = longer_tail(before, gated, tail, tail + layout.rewind)
         return self.out_proj(gate * y), state
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,6 +76,13 @@ class ShortConvMixer(Mixer):
         B, D, tail = state.shape
         x, weight = torch.randn(B, D), torch.randn(D, tail + 1)
         return lambda: causal_conv_step(x, weight, None, state)
+
+    def rewind(self, config: Sizes, state: Tensor, n: int) -> Tensor:
+        """The last tokens without the last n of them; the convolution needs those before."""
+        most = state.shape[-1] - (config.linear_conv_kernel_dim - 1)
+        if n > most:
+            raise self._too_far(n, most)
+        return state[..., : state.shape[-1] - n]
 
     def state_before(self, layer: GatedShortConv, h: Tensor, before: TextBefore) -> Tensor:
         gated, _ = layer.project(h)

@@ -3,8 +3,9 @@
 from torch import Tensor, nn
 
 from reference.layers.batch import PLAIN, BatchLayout
+from reference.layers.blocks import by_tokens
 from reference.layers.mixers import mixer
-from reference.layers.mlp import MixtureOfExperts, SwiGLU
+from reference.layers.mlp import MixtureOfExperts, SquaredReLUMLP, SwiGLU
 from reference.layers.norm import RMSNorm
 from reference.model.config import HybridConfig
 
@@ -15,9 +16,13 @@ def build_mixer(config: HybridConfig, layer: int) -> nn.Module:
 
 
 def build_mlp(config: HybridConfig, layer: int) -> nn.Module:
-    """The layer's feed-forward half: one SwiGLU or a mixture of them."""
+    """The layer's feed-forward half: one MLP, with a gate or without, or a mixture of them."""
+    gated = config.mlp_activation != "relu2"
+    if not config.is_sparse(layer) and not gated:
+        return SquaredReLUMLP(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
     if not config.is_sparse(layer):
-        return SwiGLU(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
+        options = {"bias": config.mlp_bias, "activation": config.mlp_activation}
+        return SwiGLU(config.hidden_size, config.intermediate_size, **options)
     return MixtureOfExperts(
         config.hidden_size,
         config.moe_intermediate_size,
@@ -32,6 +37,9 @@ def build_mlp(config: HybridConfig, layer: int) -> nn.Module:
         routed_scale=config.routed_scaling_factor,
         clamp=None if config.swiglu_limit is None else (config.swiglu_limit, config.swiglu_alpha),
         bias=config.expert_bias,
+        gated=gated,
+        d_latent=config.moe_latent_size,
+        shared_bias=config.mlp_bias,
     )
 
 
@@ -42,8 +50,9 @@ class Block(nn.Module):
     layer   index of the block in the model
 
     Some families differ. Olmo's softmax layers norm what comes out: x + norm(mixer(x)), x + norm(mlp(x))
-    (config.softmax_norm_after). MiniMax-01 keeps the normed input, h = norm(x), alpha h + beta mixer(h)
-    (config.normed_residual). Granite scales what comes out of both, x + m · mixer(norm(x)) (residual_multiplier).
+    (config.softmax_norm_after). Gemma norms what goes in and what comes out, x + norm(mixer(norm(x)))
+    (norm_before_and_after). MiniMax-01 keeps the normed input, h = norm(x), alpha h + beta mixer(h) (normed_residual).
+    Granite scales what comes out of both, x + m · mixer(norm(x)) (residual_multiplier).
 
     forward(x [B, T, hidden_size], state, layout=PLAIN) -> (x [B, T, hidden_size], state), the mixer's state before x
     and behind x.
@@ -61,7 +70,9 @@ class Block(nn.Module):
         if config.has_mlp(layer):
             self.post_attention_layernorm = RMSNorm(config.hidden_size, **norm)
             self.mlp = build_mlp(config, layer)
-        self.post_feedforward_layernorm = RMSNorm(config.hidden_size, **norm) if self.norm_after else None
+        both = config.norm_before_and_after
+        self.pre_feedforward_layernorm = RMSNorm(config.hidden_size, **norm) if both else None
+        self.post_feedforward_layernorm = RMSNorm(config.hidden_size, **norm) if both or self.norm_after else None
         self.scales, self.multiplier = None, config.residual_multiplier
         if config.normed_residual:
             self.scales = _scales(config, "full_attn" if softmax else "linear_attn"), _scales(config, "mlp")
@@ -72,6 +83,9 @@ class Block(nn.Module):
         if self.norm_after:
             x = x + self.post_attention_layernorm(mixed)
             return x + self.post_feedforward_layernorm(self.mlp(x)), state
+        if self.pre_feedforward_layernorm is not None:
+            x = x + self.post_attention_layernorm(mixed)
+            return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x))), state
         if self.scales is not None:
             (alpha, beta), (mlp_alpha, mlp_beta) = self.scales
             h = self.post_attention_layernorm(alpha * h + beta * mixed)
@@ -79,7 +93,12 @@ class Block(nn.Module):
         x = x + self._scaled(mixed)
         if self.mlp is None:
             return x, state
-        return x + self._scaled(self.mlp(self.post_attention_layernorm(x))), state
+        if isinstance(self.mlp, SwiGLU):
+            return by_tokens(self._feed_forward, x), state
+        return self._feed_forward(x), state
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return x + self._scaled(self.mlp(self.post_attention_layernorm(x)))
 
     def _scaled(self, x: Tensor) -> Tensor:
         return x if self.multiplier == 1 else self.multiplier * x

@@ -5,6 +5,7 @@ from typing import get_type_hints
 
 from reference.arguments import check_positive_int, check_types, cut_short
 from reference.layers.mixers import MIXERS, mixer
+from reference.layers.mlp import ACTIVATIONS_OF_MLP
 from reference.layers.rope import RopeScaling
 
 SOFTMAX = tuple(kind for kind, record in MIXERS.items() if record.softmax)  # the kinds of softmax attention
@@ -48,6 +49,8 @@ class HybridConfig:
     attention_multiplier: float | None = None  # the scale of the scores; None: head_dim^-0.5
     sliding_window: int | None = None
     window_rope_scaling: bool = True  # False: rope_scaling is of the layers without a window only (Olmo 3)
+    # rope_theta by layer, 0 for no positions (Granite-SWA, Gemma 3); None: rope_theta in all
+    layer_rope_theta: tuple[float, ...] | None = None
     # latent layers
     q_lora_rank: int | None = None
     kv_lora_rank: int = 0
@@ -71,15 +74,18 @@ class HybridConfig:
     linear_norm_groups: int | None = None  # Mamba-2: parts that its norm takes by themselves; None: its groups
     linear_decay_bound: float | None = None  # KDA: lower bound of the log decays (Kimi K3, Ling 3.0: -5)
     linear_full_rank_gates: bool = False  # KDA: decay and output gate through one matrix each (Ling 3.0)
+    linear_step_min: float = 0.0  # Mamba-2: dt is at least this (Nemotron-H)
     linear_conv_bias: bool = False  # Mamba-2: bias of its convolution,
     linear_bias: bool = False  # and of its projections; short_conv: of both
     # mixture of experts; num_experts = 0 is a dense MLP in every layer
     # "dense", "sparse" or "none" by layer; None: all sparse if num_experts
     mlp_layer_types: tuple[str, ...] | None = None
     mlp_bias: bool = False
+    mlp_activation: str = "silu"  # of the gate: "silu" or "gelu_tanh"; "relu2": relu(up)² and no gate (Nemotron-H)
     num_experts: int = 0
     num_experts_per_tok: int = 0
     moe_intermediate_size: int = 0
+    moe_latent_size: int = 0  # channels that experts read and write; 0: hidden_size (Nemotron 3 Super)
     shared_expert_intermediate_size: int = 0
     shared_expert_gate: bool = True
     norm_topk_prob: bool = True
@@ -96,6 +102,7 @@ class HybridConfig:
     rms_norm_eps: float = 1e-6
     zero_centered_norm: bool = False
     softmax_norm_after: bool = False  # softmax layers norm what mixer and MLP return, not what they read (Olmo)
+    norm_before_and_after: bool = False  # norms in front of mixer and MLP, and behind both (Gemma)
     normed_residual: bool = False  # x = alpha · norm(x) + beta · f(norm(x)) (MiniMax-01)
     full_attn_alpha_factor: float = 1.0
     full_attn_beta_factor: float = 1.0
@@ -134,6 +141,11 @@ class HybridConfig:
             raise ValueError(f"rope_scaling: expected a RopeScaling, its fields or None, got {what}")
         if self.mlp_layer_types is not None:
             self._check_mlp_layer_types()
+        if self.layer_rope_theta is not None:
+            self._check_layer_rope_theta()
+        if self.mlp_activation not in ACTIVATIONS_OF_MLP:
+            wanted = f"expected one of {list(ACTIVATIONS_OF_MLP)}, got {self.mlp_activation!r}"
+            raise ValueError(f"mlp_activation: {wanted}")
         if self.num_experts:
             self._positive("num_experts", "num_experts_per_tok", "moe_intermediate_size")
         if self.num_experts_per_tok > self.num_experts:
@@ -157,6 +169,14 @@ class HybridConfig:
         if "sparse" in kinds and not self.num_experts:
             raise ValueError("mlp_layer_types: has sparse layers, but num_experts is 0")
 
+    def _check_layer_rope_theta(self) -> None:
+        thetas = tuple(float(theta) for theta in self.layer_rope_theta)
+        same = set(thetas) == {float(self.rope_theta)}
+        object.__setattr__(self, "layer_rope_theta", None if same else thetas)
+        if len(thetas) != self.num_hidden_layers or any(theta != 0 and theta < 1 for theta in thetas):
+            wanted = f"0 or a number from 1 for each of {self.num_hidden_layers} layers"
+            raise ValueError(f"layer_rope_theta: expected {wanted}, got {thetas}")
+
     def _positive(self, *names: str) -> None:
         for name in names:
             check_positive_int(name, getattr(self, name))
@@ -179,6 +199,10 @@ class HybridConfig:
         """Channels of a softmax head that turn with the position."""
         return int(self.head_dim * self.partial_rotary_factor)
 
+    def theta_of(self, layer: int) -> float:
+        """The base of a softmax layer's rotary frequencies; 0: the layer has no positions."""
+        return self.rope_theta if self.layer_rope_theta is None else self.layer_rope_theta[layer]
+
     def to_dict(self) -> dict:
         """All fields, ready for json.dumps: tuples as lists."""
         return {key: list(x) if isinstance(x, tuple) else x for key, x in asdict(self).items()}
@@ -192,8 +216,8 @@ class HybridConfig:
         return cls(**values)
 
     def with_layers(self, layer_types: tuple[str, ...]) -> "HybridConfig":
-        """The same sizes with other layers; each has experts if the model has any."""
-        return replace(self, layer_types=layer_types, mlp_layer_types=None)
+        """The same sizes with other layers; each has experts if the model has any, and turns by rope_theta."""
+        return replace(self, layer_types=layer_types, mlp_layer_types=None, layer_rope_theta=None)
 
 
 def pattern(linear: int, full: int, layers: int, *, kind: str = "linear_attention") -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def count_parameters(config: HybridConfig) -> Parameters:
     total = sum(p.numel() for p in model.parameters())
     idle = 0.0
     if config.num_experts:
-        stacked = ("gate_up_proj", "down_proj", "gate_up_bias", "down_bias")  # without a layer's own ".weight"
+        stacked = ("up_proj", "down_proj", "gate_up_bias", "down_bias")  # without a layer's own ".weight"
         experts = sum(p.numel() for name, p in model.named_parameters() if ".mlp." in name and name.endswith(stacked))
         idle = experts * (1 - config.num_experts_per_tok / config.num_experts)
     return Parameters(total, round(total - idle))

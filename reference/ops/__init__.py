@@ -86,6 +86,7 @@ from typing import NamedTuple
 from reference.ops.conv import causal_conv, causal_conv_step
 from reference.ops.delta import chunk_delta_rule, recurrent_delta_rule
 from reference.ops.gated_delta import chunk_gated_delta_rule, recurrent_gated_delta_rule
+from reference.ops.gdn2 import chunk_gdn2, recurrent_gdn2
 from reference.ops.kda import chunk_kda, recurrent_kda
 from reference.ops.linear import (
     chunk_lightning_attention,
@@ -95,9 +96,11 @@ from reference.ops.linear import (
 )
 from reference.ops.product import chunk_gated_delta_product
 from reference.ops.replay import Replay, replay_rule, state_of, take_back
+from reference.ops.rwkv7 import chunk_rwkv7, recurrent_rwkv7
 from reference.ops.softmax import attention_weights, softmax_attention
 from reference.ops.sparse import index_scores, indexer_loss, lightning_indexer, sparse_attention
 from reference.ops.step import decode_step
+from reference.ops.two_keys import chunk_two_key_rule, recurrent_two_key_rule
 
 
 class Operator(NamedTuple):
@@ -115,6 +118,8 @@ OPERATORS = {
     "delta_rule": Operator(recurrent_delta_rule, chunk_delta_rule, ("beta",)),
     "gated_delta_rule": Operator(recurrent_gated_delta_rule, chunk_gated_delta_rule, ("g", "beta")),
     "kda": Operator(recurrent_kda, chunk_kda, ("g", "beta"), channel_decay=True),
+    "gdn2": Operator(recurrent_gdn2, chunk_gdn2, ("g", "b", "w"), channel_decay=True),
+    "two_key_rule": Operator(recurrent_two_key_rule, chunk_two_key_rule, ("p", "g", "beta")),
 }
 
 __all__ = [
@@ -127,18 +132,24 @@ __all__ = [
     "chunk_delta_rule",
     "chunk_gated_delta_product",
     "chunk_gated_delta_rule",
+    "chunk_gdn2",
     "chunk_kda",
     "chunk_lightning_attention",
     "chunk_linear_attention",
+    "chunk_rwkv7",
+    "chunk_two_key_rule",
     "decode_step",
     "index_scores",
     "indexer_loss",
     "lightning_indexer",
     "recurrent_delta_rule",
     "recurrent_gated_delta_rule",
+    "recurrent_gdn2",
     "recurrent_kda",
     "recurrent_lightning_attention",
     "recurrent_linear_attention",
+    "recurrent_rwkv7",
+    "recurrent_two_key_rule",
     "replay_rule",
     "softmax_attention",
     "sparse_attention",

@@ -29,6 +29,7 @@ def back_chunk_by_chunk(
     v: Tensor,
     g: Tensor,
     beta: Tensor | None,
+    p: Tensor | None,
     do: Tensor,
     dS: Tensor,
     entering: list[Tensor],
@@ -38,11 +39,11 @@ def back_chunk_by_chunk(
 ) -> Tensor:
     """The loop of chunk_by_chunk from its end: dS of the last state -> dS of the first.
 
-    entering: the state that entered each of the chunks `spans`. Gradients of q, k, v, g, beta are written to `out`.
+    entering: the state that entered each of the chunks `spans`. Gradients of q, k, v, g, beta, p are written to `out`.
     """
     for time, S in reversed(list(zip(spans, entering, strict=True))):
-        Q, K, V, G, b, dO = (at(x, time, S) for x in (q, k, v, g, beta, do))
-        gradients = chunk_backward(Q, K, V, G, b, S, dO, dS, scale)
+        Q, K, V, G, b, P, dO = (at(x, time, S) for x in (q, k, v, g, beta, p, do))
+        gradients = chunk_backward(Q, K, V, G, b, S, dO, dS, scale, P)
         for target, gradient in zip(out, gradients.inputs, strict=True):
             if target is not None:
                 put(target, time, gradient)
@@ -53,7 +54,7 @@ def back_chunk_by_chunk(
 class ChunkGradients(NamedTuple):
     """Gradients of the loss with respect to what one chunk read."""
 
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]  # q, k, v, g, beta
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]  # q, k, v, g, beta, p
     S: Tensor
 
 
@@ -67,21 +68,23 @@ def chunk_backward(
     do: Tensor,
     dS: Tensor,
     scale: float,
+    p: Tensor | None = None,
 ) -> ChunkGradients:
     """Gradients of one chunk from do [N, C, Dv] and dS [N, Dk, Dv], the gradient of the state it hands on.
 
     q, k [N, C, Dk], v [N, C, Dv], g [N, C] or [N, C, Dk], beta [N, C, 1] or None (additive rule: u = v),
-    S [N, Dk, Dv] the state that entered the chunk.
+    S [N, Dk, Dv] the state that entered the chunk; p [N, C, Dk] the keys that read what is erased, None for k itself.
     """
     decay = chunk_decay(g)
     do = scale * do
-    k_faded = k * decay.since_start
+    reader = k if p is None else p
+    reader_faded = reader * decay.since_start
     if beta is None:
         u = v
     else:
-        key_scores = decayed_scores(k, k, decay)
+        key_scores = decayed_scores(reader, k, decay)
         X = chunk_inverse(key_scores, beta)
-        error = plus_product(v, k_faded, S, sign=-1)
+        error = plus_product(v, reader_faded, S, sign=-1)
         u = X @ (beta * error)  # (4.4), once more
 
     # back through the output (4.5) and the state handed on (4.6)
@@ -96,22 +99,23 @@ def chunk_backward(
     dS_before = plus_product(dS_before, (q * decay.since_start).mT, do, into=dS_before)
 
     # back through the system (4.4)
-    dv, dbeta, dk_reader = du, None, torch.zeros_like(k)
+    dv, dbeta, d_reader = du, None, torch.zeros_like(k)
     if beta is not None:
         d_right_side = X.mT @ du  # (4.10)
         dA = (d_right_side @ u.mT).tril_(-1).neg_()
         dv = beta * d_right_side
         dbeta = (d_right_side * error).sum(-1, keepdim=True) + (dA * key_scores).sum(-1, keepdim=True)
-        dk_reader, dk_written_in_A = scores_backward(k, k, decay, dA.mul_(beta))
-        dk_reader.addcmul_(dv @ S.mT, decay.since_start, value=-1)
+        d_reader, dk_written_in_A = scores_backward(reader, k, decay, dA.mul_(beta))
+        d_reader.addcmul_(dv @ S.mT, decay.since_start, value=-1)
         dk_written.add_(dk_written_in_A)
-        dS_before = plus_product(dS_before, k_faded.mT, dv, sign=-1, into=dS_before)  # (4.13)
+        dS_before = plus_product(dS_before, reader_faded.mT, dv, sign=-1, into=dS_before)  # (4.13)
 
-    passing = q * dq + k * (dk_reader - dk_written)
+    passing = q * dq + reader * d_reader - k * dk_written
     dg = gate_gradient(g, passing, k * dk_handed_on, decay.whole * S * dS)
     dq = dq.addcmul_(own_pair, k)  # (4.11)
-    dk = (dk_reader + dk_written).add_(dk_handed_on).addcmul_(own_pair, q)  # (4.12)
-    return ChunkGradients((dq, dk, dv, dg, dbeta), dS_before)
+    dk = dk_written if p is not None else d_reader + dk_written
+    dk = dk.add_(dk_handed_on).addcmul_(own_pair, q)  # (4.12)
+    return ChunkGradients((dq, dk, dv, dg, dbeta, None if p is None else d_reader), dS_before)
 
 
 def gate_gradient(g: Tensor, passing: Tensor, handed_on: Tensor, all_the_way: Tensor) -> Tensor:

@@ -45,9 +45,7 @@ def causal_conv(
     check_values(None, x=x, weight=weight, bias=bias, initial_state=initial_state)
     before = x.new_zeros(n_states, sizes["D"], tail) if initial_state is None else initial_state.to(x.dtype)
     tensors = (x, weight, bias, before)
-    scan = _convolve
-    if is_differentiated(*tensors):
-        scan = _Convolution.apply if torch.compiler.is_compiling() else _convolution.apply
+    scan = _convolution if is_differentiated(*tensors) else _convolve
     outputs, tails = [], []
     for n, (start, stop) in enumerate(pairwise(bounds)):
         own = before if len(bounds) == 2 else before[n : n + 1]
@@ -99,7 +97,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dy):
-        find = _ConvolutionGradients.forward if torch.compiler.is_compiling() else _gradients.apply
+        find = _ConvolutionGradients.forward if torch.compiler.is_compiling() else _gradients
         return *find(dy, *ctx.saved_tensors, ctx.activation), None
 
 

@@ -59,14 +59,14 @@ def draw_occupancy(lengths: ArrayLike, programs: dict[str, ArrayLike], processor
     for (name, counts), (style, color) in zip(programs.items(), styles, strict=False):
         ax.loglog(lengths, counts, style, color=COLORS[color], label=name)
     ax.axhline(processors, color=COLORS["best"], linewidth=1)
-    ax.text(lengths[-1], processors * 1.15, f"{processors} processors", color=COLORS["best"], ha="right")
+    ax.text(lengths[-1], processors * 1.4, f"{processors} processors", color=COLORS["best"], ha="right")
     ax.set(xlabel="tokens", ylabel="programs")
     ax.legend()
     return fig
 
 
 def draw_rounds(lengths: ArrayLike, ratios: dict[str, ArrayLike]) -> Figure:
-    """How many times as many rounds of work one kernel needs as three, by (14.2), over the length of the text."""
+    """How many times as much work one kernel has for the busiest processor as three, by (14.2), over the length."""
     fig, ax = plt.subplots()
     styles = (("o-", "gated_delta"), ("s--", "delta"), ("^:", "kda"))
     for (name, ratio), (style, color) in zip(ratios.items(), styles, strict=False):

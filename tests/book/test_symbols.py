@@ -33,6 +33,10 @@ def test_a_chapters_list_holds_its_own_letters_and_the_shared_ones():
         (r"\beta", r"1 - \beta k", True),
         ("k", r"\kappa + dK", False),
         ("v", r"d v", True),
+        ("g", r"\sigma(W_g x)", False),
+        ("k", r"2 m H D_k D_v", False),
+        ("q", r"q^I_{th} \cdot k^I_s", False),
+        ("q", r"q^\top k", True),
     ],
 )
 def test_a_letter_is_found_where_it_stands(letter, formula, stands):

@@ -95,6 +95,10 @@ def test_an_index_that_lies(tmp_path):
     index["weight_map"]["lm_head.weight"] = "../elsewhere.safetensors"
     path.write_text(json.dumps(index))
     refused(tmp_path, "names of files beside it")
+    for name in ("9" * 5000, "é" * 200, "/etc/passwd", "..\\x.safetensors"):  # of 5,000 and of 400 bytes, and elsewhere
+        index["weight_map"]["lm_head.weight"] = name
+        path.write_text(json.dumps(index))
+        refused(tmp_path, "expected names of files beside it", "model.safetensors.index.json")
 
 
 def test_pickles_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import get_type_hints
 
 import pytest
 import torch
@@ -14,9 +15,13 @@ from reference.book.manifest import ROOT
 from reference.checkpoints import loading, read_config
 from reference.checkpoints.families import BY_TYPE
 from reference.checkpoints.tiny import tiny_fields
+from reference.model.config import HybridConfig
 from tests.checkpoints.tiny import PLAIN, build, difference, perturb, some_ids
 
-NONSENSE = [None, "x", [], ["x"], [["x"]], {}, -1, 0, 1.5, float("nan"), float("inf"), True, 10**12]
+NONSENSE = [None, "x", [], ["x"], [["x"]], {}, -1, 0, 1.5, float("nan"), float("inf"), True, 10**12, 10**30]
+
+
+FLOATS = [name for name, hint in get_type_hints(HybridConfig).items() if hint is float]
 
 
 def change_config(folder, **fields):
@@ -49,10 +54,12 @@ def test_nonsense_in_any_field_is_a_valueerror_that_names_the_file(name, tmp_pat
     for field, changed in every_change(values):
         path.write_text(json.dumps(changed))
         try:
-            read_config(tmp_path)
+            _, config = read_config(tmp_path)
         except ValueError as error:
             assert str(path) in str(error), field
             refused += 1
+        else:  # torch multiplies by no whole number of 100 bits
+            assert all(type(getattr(config, number)) is float for number in FLOATS), field
     assert refused > 5 * len(values)
 
 

@@ -113,6 +113,20 @@ VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
             }
         },
     ),
+    "gemma3_text, stretched, biases, untied": (
+        "gemma3_text",
+        {
+            "attention_bias": True,
+            "tie_word_embeddings": False,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1_000_000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+            },
+        },
+    ),
+    "granite, biases": ("granite", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "granite_swa, one base": ("granite_swa", {"layer_rope_theta": None, "tie_word_embeddings": False}),
+    "granitemoe_swa, none shared": ("granitemoe_swa", {"shared_intermediate_size": 0, "layer_rope_theta": [0] * 4}),
     "qwen3_moe, some dense": (
         "qwen3_moe",
         {"mlp_only_layers": [0], "decoder_sparse_step": 2, "norm_topk_prob": True, "attention_bias": True},

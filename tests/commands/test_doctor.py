@@ -135,15 +135,17 @@ def test_a_foreign_python_is_told_to_use_the_books_and_nothing_else(monkeypatch)
     monkeypatch.setattr(doctor, "check_requirements", lambda: [problem._replace(level="note")])
     assert doctor.examine() == [*doctor.check_python(), note]
     monkeypatch.setattr(doctor, "check_requirements", lambda: [Finding("ok", "all packages")])
-    assert len(doctor.examine()) == 7  # all pins at hand: as good as .venv
+    assert len(doctor.examine()) == 8  # all pins at hand: as good as .venv
     monkeypatch.setattr(doctor, "check_environment", lambda: [Finding("ok", "The book's own.")])
     monkeypatch.setattr(doctor, "check_requirements", lambda: [problem])
-    assert problem in doctor.examine() and len(doctor.examine()) == 7
+    assert problem in doctor.examine() and len(doctor.examine()) == 8
 
 
 def test_cores_and_memory_are_judged():
     assert only(doctor.check_cores(1)).level == "note"
-    assert only(doctor.check_cores(8)).what.startswith("8 cores")
+    assert only(doctor.check_cores(8, 7.0)).what.startswith("8 cores. A chapter")
+    busy = only(doctor.check_cores(2, 1.6))
+    assert busy.level == "note" and "keep 2 busy" in busy.what and "--threads 1" in busy.todo
     assert doctor.usable_cores() >= 1
     assert only(doctor.check_memory((16.0, 8.0))).level == "ok"
     assert "less than the 4 GiB" in only(doctor.check_memory((2.0, 1.0))).what
@@ -193,6 +195,28 @@ def test_without_torch_the_gpu_question_is_left_open():
 def test_a_torch_that_does_not_load_is_a_problem(error):
     finding = only(doctor.check_gpu(fail(error)))
     assert finding.level == "problem" and str(error) in finding.what and "--force-reinstall torch==" in finding.todo
+
+
+def products_where(chosen: str, **rates: float):
+    """A loader of a projection module whose libraries have these rates."""
+    found = SimpleNamespace(product_library=lambda: chosen, library_rates=lambda: rates, LIBRARY_SWITCH="SWITCH")
+    return lambda name: found
+
+
+def test_the_library_of_products_is_measured_and_the_switch_named_where_the_other_is_faster():
+    assert only(doctor.check_products()).level in ("ok", "note")
+    fine = only(doctor.check_products(products_where("onednn", onednn=100.0, torch=110.0)))
+    assert fine == Finding("ok", "Matrix products are oneDNN: 100 GFLOP/s, PyTorch's own 110.")
+    slow = only(doctor.check_products(products_where("onednn", onednn=100.0, torch=125.0)))
+    assert slow.level == "note" and slow.todo.startswith("set SWITCH=torch in the environment")
+    assert only(doctor.check_products(products_where("torch", torch=50.0))).what.endswith("own: 50 GFLOP/s.")
+    assert doctor.check_products(fail(ImportError("no torch"))) == []
+
+
+def test_a_wrong_word_in_the_switch_is_a_problem(monkeypatch):
+    monkeypatch.setenv("REFERENCE_PRODUCTS", "blas")
+    wrong = only(doctor.check_products())
+    assert wrong.level == "problem" and "got 'blas'" in wrong.what
 
 
 def kernels(argv0: str) -> SimpleNamespace:

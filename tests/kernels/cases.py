@@ -6,6 +6,7 @@ from reference.kernels.host import kernel_form
 from tests.ops.helpers import inputs, random_state, recurrence
 
 NAMES = ("gated_delta_rule", "kda")
+ADDITIVE = ("linear_attention", "lightning_attention")  # no triangle, and no gradient
 WITHIN = 2e-6  # the promise: max |difference| / max |reference| in float32
 LENGTHS = (1, 5, 16, 37, 63, 64, 65, 130, 257)
 
@@ -21,14 +22,15 @@ def strong(x, seed=3):
 def case(name, T, *, B=1, H=1, group=2, Dk=16, Dv=32, strong_gates=False, seed=0):
     """Float32 arguments and a first state."""
     x = inputs(name, B=B, T=T, H=H, group=group, Dk=Dk, Dv=Dv, dtype=torch.float32, seed=seed, beta_max=2.0)
-    x = strong(x) if strong_gates else x
+    x = strong(x) if strong_gates and "g" in x else x
     return x, random_state(x)
 
 
 def run_kernels(x, state, *, scale=0.3, bounds=None, chunk_size=64, cut=None):
     """(o, final state) from the kernels, whoever runs them here."""
     bounds = bounds or [0, x["v"].shape[1]]
-    return kernel_form(*x.values(), state, scale, bounds, chunk_size, cut)
+    g = x["g"] if "g" in x else x["v"].new_zeros(1).expand(x["v"].shape[:3])
+    return kernel_form(x["q"], x["k"], x["v"], g, x.get("beta"), state, scale, bounds, chunk_size, cut)
 
 
 def wanted(x, state, *, scale=0.3, bounds=None):

@@ -9,7 +9,7 @@ import sys
 import torch
 
 from reference.kernels import host, language
-from tests.kernels.cases import NAMES, case, run_kernels, wanted
+from tests.kernels.cases import ADDITIVE, NAMES, case, run_kernels, wanted
 from tests.ops.helpers import error, gradients, leaves, random_state, recurrence
 
 CASES = {  # (T, strong gates, packed, groups)
@@ -43,6 +43,10 @@ def main() -> None:
         x, state = case(name, 1)
         o = host.kernel_decode(*(value[:, 0] for value in x.values()), state.clone(), state.clone(), 0.3)
         print(f"{name}, decoding: {error(o, wanted(x, state)[0][:, 0]):.2e} 0")
+    for name in ADDITIVE:
+        x, state = case(name, 130, strong_gates=True)
+        print(f"{name}, three chunks: {largest(run_kernels(x, state), wanted(x, state)):.2e} 0")
+    x, state = case(NAMES[0], 1)
     try:
         run_kernels({key: value.bfloat16() for key, value in x.items()}, state)
     except ValueError as refused:

@@ -34,6 +34,11 @@ def test_a_call_that_suits_goes_to_the_kernel_without_a_word(machine):
     assert choice.takes_kernel(*arguments(dtype=torch.bfloat16))
 
 
+def test_an_additive_rule_has_a_kernel_where_nobody_wants_a_gradient(machine):
+    q, v, _ = arguments()
+    assert choice.takes_kernel(q, v, None, True)
+
+
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [

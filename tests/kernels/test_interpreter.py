@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from reference.book.manifest import ROOT
-from tests.kernels.cases import NAMES, WITHIN
+from tests.kernels.cases import ADDITIVE, NAMES, WITHIN
 
 HERE = importlib.util.find_spec("triton") is not None
 pytestmark = pytest.mark.skipif(not HERE, reason="Triton isn't installed: pip install '.[kernels]' (Linux, 1 GB)")
@@ -45,7 +45,7 @@ def test_the_kernels_of_chapter_14_are_triton_as_they_stand():
 
 def test_every_case_is_right_in_the_interpreter(interpreted):
     lines, _ = interpreted
-    assert len(lines) == len(NAMES) * 5
+    assert len(lines) == len(NAMES) * 5 + len(ADDITIVE)
     for line in lines:
         forward, backward = map(float, line.rsplit(": ")[1].split())
         assert forward <= WITHIN and backward <= 2 * WITHIN, line

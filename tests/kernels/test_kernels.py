@@ -11,7 +11,7 @@ from reference.kernels.emulation import emulate, tl
 from reference.kernels.tiles import chunk_inverse_by_blocks
 from reference.ops import OPERATORS, decode_step
 from reference.ops.chunk import inverse_by_products
-from tests.kernels.cases import LENGTHS, NAMES, WITHIN, case, run_kernels, wanted
+from tests.kernels.cases import ADDITIVE, LENGTHS, NAMES, WITHIN, case, run_kernels, wanted
 from tests.ops.helpers import assert_close, error, gradients, leaves, random_state, recurrence
 
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -24,6 +24,21 @@ each_cut = pytest.mark.parametrize("cut", [False, True], ids=["one kernel", "thr
 def test_any_length_is_right_in_float32(name, cut, T):
     x, state = case(name, T)
     assert_close(run_kernels(x, state, cut=cut), wanted(x, state), WITHIN)
+
+
+@pytest.mark.parametrize("name", ADDITIVE)
+@pytest.mark.parametrize("T", LENGTHS)
+def test_an_additive_rule_has_no_triangle_and_the_same_promise(name, T):
+    x, state = case(name, T, B=2, H=2, group=2)
+    assert_close(run_kernels(x, state), wanted(x, state), WITHIN)
+
+
+@pytest.mark.parametrize("name", ADDITIVE)
+def test_an_additive_rule_keeps_packed_sequences_and_strong_gates_apart(name):
+    x, _ = case(name, 90, strong_gates=True)
+    bounds = [0, 17, 17, 64, 90]
+    state = random_state(x, 4)
+    assert_close(run_kernels(x, state, bounds=bounds), wanted(x, state, bounds=bounds), WITHIN)
 
 
 @each_name

@@ -43,13 +43,16 @@ def test_gradients(shape):
 @pytest.mark.filterwarnings("ignore")  # of the switch itself
 def test_the_switch_and_what_does_not_suit_it(monkeypatch):
     calls = []
-    inner = projection._product
-    monkeypatch.setattr(projection, "_product", lambda *args: calls.append(1) or inner(*args))
+    inner = projection.onednn_product
+    monkeypatch.setattr(projection, "onednn_product", lambda *args: calls.append(1) or inner(*args))
     x = torch.randn(3, 256)
     make(False)(x)
     assert len(calls) == 1
     with torch.backends.mkldnn.flags(enabled=False):
         make(False)(x)
+    monkeypatch.setenv(projection.LIBRARY_SWITCH, "torch")
+    make(False)(x)
+    monkeypatch.setenv(projection.LIBRARY_SWITCH, "onednn")
     make(False, torch.float64)(x.double())
     Projection(8, 8)(x[:, :8])
     with torch.autocast("cpu", torch.bfloat16):
@@ -71,3 +74,25 @@ def test_second_derivatives_are_those_of_a_plain_product():
         found.append(torch.autograd.grad(first.square().sum(), (x, layer.weight)))
     for ours, wanted in zip(*found, strict=True):
         torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-3 * wanted.abs().max().item())
+
+
+@needs_onednn
+@torch.no_grad()
+@pytest.mark.parametrize("tokens", [1, 5, 200])
+def test_the_libraries_differ_by_rounding_only(tokens, monkeypatch):
+    layer, x, found = make(False), torch.randn(tokens, 256), {}
+    for name in projection.PRODUCTS:
+        monkeypatch.setenv(projection.LIBRARY_SWITCH, name)
+        found[name] = layer(x)
+    exact = x.double() @ layer.weight.double().t()
+    for y in found.values():
+        assert (y - exact).abs().max() < 1e-5
+    assert torch.equal(found["torch"], F.linear(x, layer.weight))
+
+
+def test_the_switch_of_the_library_names_what_it_takes(monkeypatch):
+    monkeypatch.setenv(projection.LIBRARY_SWITCH, "mkl")
+    with pytest.raises(ValueError, match=r"REFERENCE_PRODUCTS: expected one of .* got 'mkl'"):
+        projection.product_library()
+    monkeypatch.delenv(projection.LIBRARY_SWITCH)
+    assert projection.product_library() == ("onednn" if projection.HAS_ONEDNN else "torch")

@@ -1,8 +1,8 @@
 """What the tests of reference/ops share: random inputs, a second implementation in float64, a measure of error.
 
 The recurrence here is written from the equations of chapters 02 and 03 as a product of transition matrices,
-S_t = (I - β k k^T) Diag(e^g) S_{t-1} + β k v^T, and imports nothing from reference/: what it and an operator
-get wrong together, the equations have wrong.
+S_t = (I - β k p^T) Diag(e^g) S_{t-1} + β k v^T, p = k but for rules with two keys. It imports nothing from
+reference/: what it and an operator get wrong together, the equations have wrong.
 """
 
 from itertools import pairwise
@@ -17,6 +17,7 @@ F32, F64 = torch.float32, torch.float64
 NAMES = sorted(OPERATORS)
 GATED = [name for name in NAMES if "g" in OPERATORS[name].extras]
 ERASING = [name for name in NAMES if "beta" in OPERATORS[name].extras]
+REPLAYED = [name for name in NAMES if set(OPERATORS[name].extras) <= {"g", "beta"}]  # one key, one strength per head
 FORMS = ["recurrent", "chunk"]
 FLOAT32_ERROR = 2e-5  # the promise: max |difference| / max |reference| in float32
 
@@ -26,13 +27,14 @@ steady = settings(deadline=None, derandomize=True, database=None, max_examples=2
 each_operator = pytest.mark.parametrize("name", NAMES)
 each_gated = pytest.mark.parametrize("name", GATED)
 each_erasing = pytest.mark.parametrize("name", ERASING)
+each_replayed = pytest.mark.parametrize("name", REPLAYED)
 each_form = pytest.mark.parametrize("form", FORMS)
 
 
 def inputs(name, B=2, T=13, H=2, group=1, Dk=4, Dv=3, *, dtype=F64, seed=0, strength=0.3, beta_max=1.0):
-    """Random arguments of an operator as a dict in its own order: q, k, v, then g and beta where it has them.
+    """Random arguments of an operator as a dict in its own order: q, k, v, then g, beta and others where it has them.
 
-    Keys have unit length; g is drawn from [-strength, 0], beta from [0, beta_max].
+    Keys have unit length; g is drawn from [-strength, 0], beta from [0, beta_max], b and w from [0, 1]; p is near k.
     """
     rng = torch.Generator().manual_seed(seed)
     HV, operator = H * group, OPERATORS[name]
@@ -43,7 +45,12 @@ def inputs(name, B=2, T=13, H=2, group=1, Dk=4, Dv=3, *, dtype=F64, seed=0, stre
         x["g"] = -strength * torch.rand(axes, generator=rng, dtype=F64)
     if "beta" in operator.extras:
         x["beta"] = beta_max * torch.rand(B, T, HV, generator=rng, dtype=F64)
-    return {key: value.to(dtype) for key, value in x.items()}
+    if "p" in operator.extras:
+        x["p"] = 0.9 * x["k"] + 0.1 * torch.rand(B, T, H, Dk, generator=rng, dtype=F64)
+    for key, axis in (("b", Dk), ("w", Dv)):
+        if key in operator.extras:
+            x[key] = torch.rand(B, T, HV, axis, generator=rng, dtype=F64)
+    return {key: x[key].to(dtype) for key in ("q", "k", "v", *operator.extras)}
 
 
 def random_state(x, n=None, *, seed=1):
@@ -69,17 +76,19 @@ def recurrence(x, *, scale=None, initial_state=None, bounds=None):
     scale = Dk**-0.5 if scale is None else scale
     serves = torch.arange(HV) // (HV // q.shape[2])  # the query/key head of each value head
     q, k = q[:, :, serves], k[:, :, serves]
+    p = x["p"].to(F64)[:, :, serves] if "p" in x else x["b"].to(F64) * k if "b" in x else k
+    v = v * x["w"].to(F64) if "w" in x else v
     g = x["g"].to(F64) if "g" in x else torch.zeros(B, T, HV, dtype=F64)
     alpha = (g if g.dim() == 4 else g[..., None].expand(B, T, HV, Dk)).exp()
     write = x["beta"].to(F64) if "beta" in x else torch.ones(B, T, HV, dtype=F64)
-    erase = write if "beta" in x else torch.zeros(B, T, HV, dtype=F64)
+    erase = write if "beta" in x or "b" in x else torch.zeros(B, T, HV, dtype=F64)
     eye, o, finals = torch.eye(Dk, dtype=F64), [], []
     for n, (start, stop) in enumerate(pairwise(bounds or [0, T])):
         S = torch.zeros(B, HV, Dk, Dv, dtype=F64)
         if initial_state is not None:
             S = initial_state.to(F64)[n : n + 1] if bounds else initial_state.to(F64)
         for t in range(start, stop):
-            kept = eye - torch.einsum("bh,bhi,bhj->bhij", erase[:, t], k[:, t], k[:, t])
+            kept = eye - torch.einsum("bh,bhi,bhj->bhij", erase[:, t], k[:, t], p[:, t])
             S = torch.einsum("bhij,bhj,bhjd->bhid", kept, alpha[:, t], S)
             S = S + torch.einsum("bh,bhi,bhd->bhid", write[:, t], k[:, t], v[:, t])
             o.append(scale * torch.einsum("bhi,bhid->bhd", q[:, t], S))

@@ -115,6 +115,7 @@ def test_one_key_repeated_through_long_chunks(name, T, beta):
     """
     x = inputs(name, B=1, T=T, Dk=5, dtype=F32, strength=0.0)
     x["k"] = x["k"][:, :1].expand_as(x["k"]).clone()
+    x |= {"p": x["k"]} if "p" in x else {}
     x["beta"] = torch.full_like(x["beta"], beta)
     for chunk_size in (64, 128):
         assert_close(run(name, "chunk", x, chunk_size=chunk_size), recurrence(x), FLOAT32_ERROR)

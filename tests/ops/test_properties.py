@@ -27,7 +27,7 @@ def test_a_token_changes_nothing_before_itself_and_something_from_itself_on(name
 def test_permuting_heads_permutes_outputs(name):
     inputs = random_inputs(name, T=40, H=3, HV=6, Dk=5, Dv=4)
     order, groups = torch.tensor([2, 0, 1]), torch.tensor([4, 5, 0, 1, 2, 3])
-    moved = {key: x[:, :, order if key in "qk" else groups] for key, x in inputs.items()}
+    moved = {key: x[:, :, order if key in "qkp" else groups] for key, x in inputs.items()}
     (o, S), (o_moved, S_moved) = (chunk(name)(**x, output_final_state=True) for x in (inputs, moved))
     assert torch.allclose(o[:, :, groups], o_moved, atol=1e-6)
     assert torch.allclose(S[:, groups], S_moved, atol=1e-6)
@@ -37,7 +37,7 @@ def test_permuting_heads_permutes_outputs(name):
 @pytest.mark.parametrize("form", [chunk, recurrent])
 def test_neighbouring_value_heads_share_a_key_head(name, form):
     inputs = random_inputs(name, T=20, H=2, HV=6)
-    spread = inputs | {key: inputs[key][:, :, [0, 0, 0, 1, 1, 1]] for key in "qk"}
+    spread = {key: x[:, :, [0, 0, 0, 1, 1, 1]] if key in "qkp" else x for key, x in inputs.items()}
     assert torch.allclose(form(name)(**inputs)[0], form(name)(**spread)[0], atol=1e-6)
 
 

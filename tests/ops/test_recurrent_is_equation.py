@@ -14,12 +14,14 @@ SCANS = {
     "delta_rule": equations.delta_scan,
     "gated_delta_rule": equations.gated_delta_scan,
     "kda": equations.kda_scan,
+    "gdn2": equations.gdn2_scan,
+    "two_key_rule": equations.two_key_scan,
 }
 
 
 def scan_of_one_head(name, x, b, h, group, scale, state):
     """Batch row b and value head h by the NumPy equations."""
-    own = [value[b, :, h // group if key in "qk" else h].numpy() for key, value in x.items()]
+    own = [value[b, :, h // group if key in "qkp" else h].numpy() for key, value in x.items()]
     return SCANS[name](*own, scale=scale, initial_state=state[b, h].numpy())
 
 

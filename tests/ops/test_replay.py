@@ -9,7 +9,7 @@ from tests.ops.helpers import (
     F64,
     FLOAT32_ERROR,
     assert_close,
-    each_operator,
+    each_replayed,
     error,
     inputs,
     random_state,
@@ -35,7 +35,7 @@ def part(x, start, stop):
 
 @pytest.mark.parametrize("pieces", [[T], [1] * T, [30, 1, 1, 1, 3, 9, 5], [4, 4, 8, 3, 31]], ids=str)
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
-@each_operator
+@each_replayed
 def test_it_is_the_recurrence_however_the_text_comes(name, pieces, filled):
     x = inputs(name, T=T, group=2)
     state = random_state(x) if filled else None
@@ -44,7 +44,7 @@ def test_it_is_the_recurrence_however_the_text_comes(name, pieces, filled):
     assert KEEP <= memory.tokens < 2 * KEEP
 
 
-@each_operator
+@each_replayed
 def test_in_float32_it_is_right_to_rounding(name):
     x = inputs(name, T=T, group=2, dtype=F32)
     o, memory = replayed(name, x, [20] + [1] * 30)
@@ -54,7 +54,7 @@ def test_in_float32_it_is_right_to_rounding(name):
 
 
 @pytest.mark.parametrize("n", range(KEEP + 1))
-@each_operator
+@each_replayed
 def test_tokens_taken_back_were_never_read(name, n):
     """Whatever stands in the place of the n last tokens, the text goes on as if they had not been there."""
     x = inputs(name, T=T, group=2)
@@ -67,7 +67,7 @@ def test_tokens_taken_back_were_never_read(name, n):
         assert_close((torch.cat([o, more], 1), state_of(memory)), recurrence(x), 1e-10)
 
 
-@each_operator
+@each_replayed
 def test_nothing_that_was_passed_in_is_changed(name):
     x = inputs(name, T=T)
     _, memory = replayed(name, x, [T])
@@ -78,7 +78,7 @@ def test_nothing_that_was_passed_in_is_changed(name):
     assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))
 
 
-@each_operator
+@each_replayed
 def test_without_tokens_to_keep_it_is_the_operator_again(name):
     x = inputs(name, T=T)
     o, memory = replayed(name, part(x, 0, 20), [20])

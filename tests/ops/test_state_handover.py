@@ -13,6 +13,7 @@ from tests.ops.helpers import (
     assert_close,
     each_form,
     each_operator,
+    each_replayed,
     error,
     gradients,
     inputs,
@@ -79,7 +80,7 @@ def test_gradients_flow_through_the_state_that_is_handed_over(name):
     assert_close(got, wanted, 1e-9)
 
 
-@each_operator
+@each_replayed
 @pytest.mark.parametrize("l2norm", [False, True], ids=["as they are", "l2norm"])
 @pytest.mark.parametrize("group", [1, 3], ids=["plain heads", "grouped heads"])
 def test_decoding_token_by_token_writes_the_state_in_place(name, l2norm, group):
@@ -98,7 +99,7 @@ def test_decoding_token_by_token_writes_the_state_in_place(name, l2norm, group):
     assert_close((torch.stack(outputs, 1), kept), wanted, 1e-12)
 
 
-@each_operator
+@each_replayed
 def test_decoding_into_another_tensor_leaves_the_state_alone(name):
     x = inputs(name, T=1)
     state = random_state(x)
@@ -111,7 +112,7 @@ def test_decoding_into_another_tensor_leaves_the_state_alone(name):
         decode_step(*token, state, out=out[..., :1])
 
 
-@each_operator
+@each_replayed
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 def test_decoding_in_half_precision_keeps_a_float32_state(name, dtype):
     x = inputs(name, T=60, dtype=dtype)

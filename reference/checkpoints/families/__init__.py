@@ -10,8 +10,12 @@ from reference.checkpoints.families.bamba import BAMBA
 from reference.checkpoints.families.deepseek_v2 import DEEPSEEK_V2
 from reference.checkpoints.families.deepseek_v3 import DEEPSEEK_V3
 from reference.checkpoints.families.deepseek_v32 import DEEPSEEK_V32
+from reference.checkpoints.families.gemma3 import GEMMA3
 from reference.checkpoints.families.glm4_moe_lite import GLM4_MOE_LITE
 from reference.checkpoints.families.gpt_oss import GPT_OSS
+from reference.checkpoints.families.granite import GRANITE
+from reference.checkpoints.families.granite_swa import GRANITE_SWA, GRANITEMOE_SWA
+from reference.checkpoints.families.granitemoe import GRANITEMOE
 from reference.checkpoints.families.granitemoehybrid import GRANITEMOEHYBRID
 from reference.checkpoints.families.kimi_linear import KIMI_LINEAR
 from reference.checkpoints.families.lfm2 import LFM2
@@ -19,6 +23,7 @@ from reference.checkpoints.families.llama import LLAMA
 from reference.checkpoints.families.mamba2 import MAMBA2
 from reference.checkpoints.families.minimax import MINIMAX
 from reference.checkpoints.families.minimax_m2 import MINIMAX_M2
+from reference.checkpoints.families.nemotron_h import NEMOTRON_H
 from reference.checkpoints.families.olmo3 import OLMO3
 from reference.checkpoints.families.olmo_hybrid import OLMO_HYBRID
 from reference.checkpoints.families.qwen3 import QWEN3
@@ -56,5 +61,11 @@ FAMILIES = (
     GRANITEMOEHYBRID,
     LFM2,
     OLMO3,
+    GEMMA3,
+    GRANITE,
+    GRANITEMOE,
+    GRANITE_SWA,
+    GRANITEMOE_SWA,
+    NEMOTRON_H,
 )
 BY_TYPE = {name: family for family in FAMILIES for name in (family.name, *family.also)}

@@ -1,6 +1,8 @@
 """Granite 4.0-H: Mamba-2 and softmax 9:1, without positions, experts beside a shared MLP or the shared MLP alone."""
 
 from reference.checkpoints.families.bamba import MAMBA, TINY_MAMBA, mamba_heads, says_mamba_heads
+from reference.checkpoints.families.granite import MULTIPLIERS, TINY_MULTIPLIERS
+from reference.checkpoints.families.granitemoe import EXPERTS
 from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import gate_above_up
@@ -63,32 +65,19 @@ GRANITEMOEHYBRID = Family(
         "num_local_experts": 8,
         "num_experts_per_tok": 3,
         "shared_intermediate_size": 40,
-        "embedding_multiplier": 3.0,
-        "attention_multiplier": 0.4,
-        "residual_multiplier": 0.7,
-        "logits_scaling": 2.0,
-    },
+    }
+    | TINY_MULTIPLIERS,
     fields={name: entry for name, entry in TRUNK.items() if name != "intermediate_size"}
     | MAMBA
     | {"num_experts": Field("num_local_experts", 8)}
-    | same(
-        num_experts_per_tok=2,
-        attention_bias=False,
-        embedding_multiplier=1.0,
-        attention_multiplier=1.0,
-        residual_multiplier=1.0,
-        logits_scaling=1.0,
-    ),
+    | MULTIPLIERS
+    | same(num_experts_per_tok=2, attention_bias=False),
     always={"qk_norm": None, "shared_expert_gate": False},
     only={"hidden_act": ("silu",)},
     mixers={"full_attention": "full_attention", "linear_attention": "mamba2", "mamba": "mamba2"},
     default_layers=lambda n, given: ["linear_attention"] * n,
     mixer={"mamba2": "mamba."},
-    names=(
-        ("mlp.gate.", "block_sparse_moe.router.layer."),
-        ("mlp.gate_up_proj", "block_sparse_moe.input_linear.weight"),
-        ("mlp.down_proj", "block_sparse_moe.output_linear.weight"),
-    ),
+    names=EXPERTS,
     layouts=(gate_above_up("mlp.shared_expert.", "shared_mlp."), gate_above_up("mlp.", "shared_mlp.")),
     read=_read,
     write=_write,
