@@ -16,10 +16,11 @@ class Experiment(NamedTuple):
     kind         the folder of its code: "models" (train the book's layers), "toys" (train toy models, many side by
                  side; all run by toys/run.py) or "untrained"
     about        what it asks, as a sentence without a capital and a full stop
-    takes        the time for all runs with three seeds on 2 cores; the lower of two times is for quiet cores
+    takes        the time for all runs of all seeds on 2 cores; the lower of two times is for quiet cores
     chapter      that shows the results
     quick        what --quick does; None: there is no --quick
     quick_seeds  seeds of --quick where --seeds is not given
+    seeds        without --quick, and of the stored record
     threads      of the CPU, where --threads is not given
     """
 
@@ -29,6 +30,7 @@ class Experiment(NamedTuple):
     chapter: int = 10
     quick: str | None = SMALL_SIZES
     quick_seeds: int = 1
+    seeds: int = 3
     threads: int = 1
 
     def line(self) -> str:
@@ -36,8 +38,8 @@ class Experiment(NamedTuple):
         return f"{self.about} (chapter {self.chapter:02d}, {self.takes}{'' if self.quick else '; no --quick'})"
 
 
-def _study(about: str, takes: str) -> Experiment:
-    return Experiment("toys", about, takes, quick=FEW_MODELS)
+def _study(about: str, takes: str, seeds: int = 3) -> Experiment:
+    return Experiment("toys", about, takes, quick=FEW_MODELS, seeds=seeds)
 
 
 CATALOGUE = {
@@ -93,15 +95,15 @@ CATALOGUE = {
         "10 to 40 min",
         quick="all of it, one seed: 2 to 4 minutes a seed on 2 cores",
     ),
-    "multi_hop_rates": _study("multi_hop at a lower and a higher learning rate", "15 to 45 min"),
-    "multi_hop_last": _study("multi_hop with a loss at the last layer alone", "10 to 30 min"),
-    "multi_hop_spelled": _study("multi_hop, the name in between said first, a loss at the last layer", "10 to 30 min"),
+    "multi_hop_faster": _study("multi_hop at twice the learning rate", "4 to 15 min", seeds=1),
+    "multi_hop_last": _study("multi_hop with a loss at the last layer alone", "5 to 15 min", seeds=1),
+    "multi_hop_spelled": _study("multi_hop with the name in between said first", "6 to 25 min", seeds=1),
     "multi_turn": _study("facts set, changed and asked over many turns, by share of softmax layers", "6 h"),
     "history": _study("what was true in an earlier turn: facts with their turn's number", "4 to 12 min"),
     "recall_by_parity": _study("which of two values to recall depends on the parity of the bits so far", "8 to 24 min"),
 }
 
-TIMES = """Times are of all runs, three seeds, on 2 cores; beside other work up to three times as long.
+TIMES = """Times are of all runs, mostly three seeds, on 2 cores; beside other work up to three times as long.
 --quick: smaller, one seed (sinks: three), a few minutes each. The runs of the book are stored in figures/data:
 without --quick a command shows them, and with --again or --out it runs them anew.
 """

@@ -8,8 +8,6 @@ from reference.experiments.catalogue import CATALOGUE
 from reference.files import BOOK, STORED, refuse_installed
 from reference.options import add_threads, at_least, file_path, folder_path
 
-SEEDS = 3  # of a whole experiment
-
 
 def experiment_parser(
     name: str, details: str | None = None, *, weights: str | None = None, record: str | None = None
@@ -30,10 +28,10 @@ def experiment_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(quick=False, weights=None, out_is_folder=weights is not None)
-    default = f"default {SEEDS}"
+    default = f"default {entry.seeds}"
     if entry.quick is not None:
         parser.add_argument("--quick", action="store_true", help=entry.quick)
-        default += f", with --quick {entry.quick_seeds}" if entry.quick_seeds != SEEDS else ""
+        default += f", with --quick {entry.quick_seeds}" if entry.quick_seeds != entry.seeds else ""
     parser.add_argument(
         "--seeds", type=at_least(1), metavar="N", help=f"runs of each setting, seeds 0, 1, ... ({default})"
     )
@@ -59,7 +57,8 @@ def read_options(parser: argparse.ArgumentParser, name: str, argv: list[str]) ->
     """Parsed and checked; seeds is filled in. Ends with a message that names the option."""
     chosen = parser.parse_args(argv)
     if chosen.seeds is None:
-        chosen.seeds = CATALOGUE[name].quick_seeds if chosen.quick else SEEDS
+        entry = CATALOGUE[name]
+        chosen.seeds = entry.quick_seeds if chosen.quick else entry.seeds
     return chosen
 
 

@@ -43,6 +43,7 @@ STUDY_STYLES = {
     "softmax with RoPE": ("s--", COLORS["softmax"]),
     "all Gated DeltaNet": ("P:", COLORS["gated_delta"]),
     "2:1, softmax last": ("P-", COLORS["gated_delta"]),
+    "all KDA": ("*-", COLORS["kda"]),
 }
 
 

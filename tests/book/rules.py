@@ -10,8 +10,6 @@ from reference.book.manifest import Chapter, read_manifest
 BOOK = read_manifest()
 WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 FOLDED = re.compile(r"<details><summary>(?P<summary>.*?)</summary>\n\n(?P<words>.*?)\n\n</details>", re.S)
-# Chapters that don't have it yet: answers, hints, marks of importance, symbols. The list only gets shorter.
-UNDONE = {10}
 
 
 def cells(chapter: Chapter, kind: str) -> list[nbformat.NotebookNode]:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from reference.experiments.catalogue import CATALOGUE
 from reference.experiments.records import load_record, mean_and_deviation
 from reference.experiments.toys.run import Study, best_rates, metrics
 from reference.experiments.toys.studies import STUDIES
@@ -19,10 +20,10 @@ def test_every_study_is_stored():
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_stored_study_is_what_its_command_makes(name):
-    setting, record = STUDIES[name], load_record(name)
+    setting, record, seeds = STUDIES[name], load_record(name), CATALOGUE[name].seeds
     study = Study(name, setting.task(), setting.models, setting.recipe)
     assert json.loads(json.dumps(study.config())) == record["config"]
-    wanted = {(model, lr, seed) for model in setting.models for lr in setting.recipe.lrs for seed in range(3)}
+    wanted = {(model, lr, seed) for model in setting.models for lr in setting.recipe.lrs for seed in range(seeds)}
     assert {(run["model"], run["lr"], run["seed"]) for run in record["runs"]} == wanted
     assert len(record["runs"]) == len(wanted)
     assert record["summary"] == json.loads(json.dumps(best_rates(record["runs"], list(setting.models))))

@@ -201,7 +201,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
         "two_tasks": ({"softmax", "delta", "hybrid"}, {"recall", "parity"}),
         "overwrite": ({"linear", "gated_deltanet", "softmax"}, {"accuracy_hardest"}),
         "recall": ({"softmax", "softmax_nope", "linear", "gated_linear", "gated_deltanet"}, {"accuracy"}),
-        "multi_hop": ({"all Gated DeltaNet", "2:1, softmax last", "all softmax"}, {"hops_1", "hops_2"}),
+        "multi_hop": ({"all Gated DeltaNet", "3:1", "all softmax"}, {"hops_1", "hops_2"}),
     }
     for name, (models, keys) in promised.items():
         assert main(["experiment", name, "--quick", "--seeds", "2", "--json"]) == 0

@@ -98,6 +98,7 @@ HOPPING = {
     "all linear": Stack(("linear",) * 3),
 }
 HOPPING_MAIN = {name: HOPPING[name] for name in ("all Gated DeltaNet", "3:1", "all softmax")}
+HOPPING_PURE = {name: HOPPING[name] for name in ("all softmax", "all Gated DeltaNet")}
 BY_KEY_DIM = {
     f"{name}, Dk {size}": Stack((name,), size) for name in ("linear", "gated_deltanet") for size in (4, 8, 16, 32)
 }
@@ -206,18 +207,18 @@ STUDIES = {
         SHORT_RUN._replace(key_dim=4),
     ),
     "multi_hop": StudySetting(tasks.multi_hop, HOPPING, HOPS, tuple(HOPPING_MAIN), HOPS),
-    "multi_hop_rates": StudySetting(
+    "multi_hop_faster": StudySetting(
         tasks.multi_hop,
-        HOPPING_MAIN,
-        HOPS._replace(lrs=(3e-3, 2e-2)),
-        tuple(HOPPING_MAIN),
+        HOPPING_PURE,
+        HOPS._replace(lrs=(2e-2,)),
+        tuple(HOPPING_PURE),
         HOPS._replace(lrs=(2e-2,)),
     ),
     "multi_hop_last": StudySetting(
         tasks.multi_hop,
-        HOPPING_MAIN,
+        HOPPING_PURE,
         HOPS._replace(every_layer=False),
-        tuple(HOPPING_MAIN),
+        tuple(HOPPING_PURE),
         HOPS._replace(every_layer=False),
     ),
     "multi_hop_spelled": StudySetting(
