@@ -12,7 +12,18 @@ from reference.checks._verdict import (
     expect_choice,
     expect_close,
     expect_shape,
+    grade,
     verdict,
 )
 
-__all__ = ["EXERCISES", "Exercise", "Wrong", "exercise", "expect_choice", "expect_close", "expect_shape", "verdict"]
+__all__ = [
+    "EXERCISES",
+    "Exercise",
+    "Wrong",
+    "exercise",
+    "expect_choice",
+    "expect_close",
+    "expect_shape",
+    "grade",
+    "verdict",
+]

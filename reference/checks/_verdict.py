@@ -87,12 +87,24 @@ def exercise(number: str, title: str) -> Callable:
 
 def verdict(number: str, answer: Any) -> None:
     """Print whether an answer (a value or a function) is right, and if not, what is wrong."""
-    if number not in EXERCISES:
-        raise ValueError(f"number: no exercise {number!r}; known are {', '.join(sorted(EXERCISES))}")
-    said = _judge(EXERCISES[number], answer)
+    said = _said(number, answer)
     if said.startswith("right."):
         note_solved(number)
     print(f"Exercise {number}: {said}")
+
+
+def grade(number: str, answer: Any) -> None:
+    """A verdict for automatic grading: print it, and raise AssertionError with its words unless the answer is right."""
+    said = _said(number, answer)
+    print(f"Exercise {number}: {said}")
+    if not said.startswith("right."):
+        raise AssertionError(f"Exercise {number}: {said}")
+
+
+def _said(number: str, answer: Any) -> str:
+    if number not in EXERCISES:
+        raise ValueError(f"number: no exercise {number!r}; known are {', '.join(sorted(EXERCISES))}")
+    return _judge(EXERCISES[number], answer)
 
 
 def _judge(task: Exercise, answer: Any) -> str:

@@ -132,3 +132,21 @@ def test_student_copies_hold_no_solution():
         copy = for_students(nbformat.read(lesson.chapter.notebook, as_version=4))
         text = "\n".join(cell.source for cell in copy.cells if cell.cell_type == "code")
         assert "SOLUTION" not in text and "def solution_" not in text
+
+
+def test_without_a_browser_there_is_no_pdf(tmp_path, monkeypatch):
+    from tools.teach import extras
+
+    monkeypatch.setattr(extras, "find_browser", lambda: None)
+    assert extras.write_pdf(BOOK, tmp_path, tmp_path / "out") == [] and not (tmp_path / "out").exists()
+
+
+def test_a_browser_that_prints_nothing_is_named_after_a_second_try(tmp_path, monkeypatch):
+    from tools.teach import extras
+
+    tries = []
+    monkeypatch.setattr(extras, "find_browser", lambda: "no-browser")
+    monkeypatch.setattr(extras.subprocess, "run", lambda command, **_: tries.append(command))
+    with pytest.raises(ValueError, match=r"no-browser couldn't print .*index\.html"):
+        extras.write_pdf(BOOK, tmp_path, tmp_path / "out")
+    assert len(tries) == 2

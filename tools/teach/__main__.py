@@ -7,9 +7,10 @@
     questions.md    questions with answers; questions/ the same for text2qti, and QTI archives where it is installed
     cards.tsv       front and back, for Anki
     student/        the chapters without solutions; solutions/ the chapters with them
-    pdf/            the pages of the site, with --pdf, where Chromium or Chrome is installed
+    nbgrader/       the chapters as assignments of nbgrader, and its settings
+    pdf/            with --pdf: book.pdf with an outline, and its parts, where Chromium or Chrome is installed
 
-`pip install '.[teach]'` brings sphinx-revealjs and text2qti.
+`pip install '.[teach]'` brings sphinx-revealjs, text2qti and pypdf.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from reference.book.manifest import ROOT, read_manifest
 from reference.files import write_text
 from tools.teach.extras import write_figures, write_pdf, write_texts
+from tools.teach.grading import write_grading
 from tools.teach.plan import plan
 from tools.teach.questions import write_questions
 from tools.teach.reading import read_lesson
@@ -53,11 +55,14 @@ def write_pack(out: Path, *, pdf: bool = False) -> None:
     for chapter in book.chapters:
         (out / "solutions").mkdir(exist_ok=True)
         shutil.copy(chapter.notebook, out / "solutions" / chapter.notebook.name)
+    print(f"nbgrader/ ({write_grading(book, out / 'nbgrader')} graded cells)")
     if pdf:
         from tools.build_site import build
 
         done = write_pdf(book, build(ROOT / "build").parent, out)
-        print("pdf/" if done else "no pdf/: it needs Chromium or Chrome on the PATH")
+        whole = [path for path in done if path.name == "book.pdf"]
+        joined = "pdf/book.pdf, and its parts beside it" if whole else f"pdf/, not joined (needs pypdf: {EXTRA})"
+        print(joined if done else "no pdf/: it needs Chromium or Chrome on the PATH")
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from tqdm import tqdm
+
 from reference.book.manifest import ROOT, Manifest
 from reference.files import write_bytes, write_text
 from tools.measure_page import browser, find_browser
@@ -102,21 +104,47 @@ def _cell(text: str) -> str:
     return " ".join(text.split())
 
 
-def write_pdf(book: Manifest, site: Path, out: Path) -> bool:
-    """pdf/*.pdf, a page of the site each, printed by the browser that is installed: whether there is one."""
+def write_pdf(book: Manifest, site: Path, out: Path) -> list[Path]:
+    """pdf/*.pdf, a page of the site each, printed by the browser that is installed, and all of them with an outline in
+    pdf/book.pdf where pypdf is. Returns what was written: nothing without a browser."""
     if not (program := find_browser()):
-        return False
-    for name in ["index", *(f"chapters/{c.name}" for c in book.chapters), *(f"appendix/{a}" for a in book.appendices)]:
-        target = out / "pdf" / f"{Path(name).name}.pdf"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        return []
+    pages = {"index": book.title}
+    pages |= {f"chapters/{c.name}": f"{c.number:02d} {c.title}" for c in book.chapters}
+    pages |= {f"appendix/{name}": name.capitalize() for name in book.appendices}
+    parts = {}
+    for name, title in tqdm(pages.items(), desc="pdf", file=sys.stdout):
+        parts[title] = out / "pdf" / f"{Path(name).name}.pdf"
+        _print_page(program, site / f"{name}.html", parts[title])
+    joined = _join(parts, out / "pdf" / "book.pdf", book.title)
+    return [*parts.values(), *joined]
+
+
+def _print_page(program: str, page: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    for _ in range(2):  # on a busy machine a browser may end before it has begun
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
             command = [program, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
             command += ["--no-pdf-header-footer", "--virtual-time-budget=10000", f"--print-to-pdf={target}"]
-            subprocess.run([*command, (site / f"{name}.html").as_uri()], capture_output=True, check=False, timeout=300)
-        if not target.exists():
-            print(f"{program} couldn't print {name}", file=sys.stderr)
-            return False
-    return True
+            subprocess.run([*command, page.as_uri()], capture_output=True, check=False, timeout=300)
+        if target.exists():
+            return
+    raise ValueError(f"{program} couldn't print {page}")
+
+
+def _join(parts: dict[str, Path], target: Path, title: str) -> list[Path]:
+    """[target] with all parts, an entry of its outline for each; [] without pypdf."""
+    try:
+        from pypdf import PdfWriter
+    except ImportError:
+        return []
+    with PdfWriter() as whole:
+        for name, part in parts.items():
+            whole.append(part, outline_item=name, import_outline=False)
+        whole.add_metadata({"/Title": title})
+        whole.write(target)
+    return [target]
 
 
 def write_texts(lessons: list[Lesson], out: Path) -> None:
