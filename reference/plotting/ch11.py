@@ -19,6 +19,7 @@ MIXER_LINES = {  # color, line, marker
     "KDA": ("kda", "--", "s"),
     "lightning": ("decay", "-", "^"),
 }
+WIDE = ("softmax", "Gated DeltaNet")  # the lines that another one may cover: drawn broad and pale below it
 
 
 def draw_small(held: dict[str, Sequence[int]], work: dict[str, Sequence[int]]) -> Figure:
@@ -42,7 +43,10 @@ def draw_mixers(ax: Axes, lengths: Sequence[int], lines: dict[str, Sequence[floa
     """One line per mixer on log axes; lengths in tokens, in powers of 2."""
     for name, values in lines.items():
         color, line, marker = MIXER_LINES[name]
-        ax.loglog(lengths, values, line, color=COLORS[color], marker=marker if markers else None, ms=4, label=name)
+        look = {"lw": 5, "alpha": 0.45} if name in WIDE and not markers else {}
+        ax.loglog(
+            lengths, values, line, color=COLORS[color], marker=marker if markers else None, ms=4, label=name, **look
+        )
     powers_of_two(ax, lengths)
 
 
