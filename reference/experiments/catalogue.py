@@ -66,6 +66,13 @@ CATALOGUE = {
         chapter=9,
         quick="20 steps: about a minute",
     ),
+    "conversion": Experiment(
+        "models",
+        "a trained softmax model made a hybrid by distilling, which layer stays, and what likelihood hides",
+        "4 to 12 min",
+        chapter=16,
+        quick="a few steps of each part: about 20 seconds",
+    ),
     "capacity": Experiment("untrained", "how many pairs a matrix holds, by the rule that wrote them", "2 to 5 min"),
     "constructions": Experiment(
         "untrained", "parity and permutations with beta = 2, built by hand from reflections", "5 to 12 min"

@@ -12,7 +12,7 @@ from reference.plotting._style import GREY, SKY
 PARTS = {
     "A fixed-size memory": ([1, 2, 3, 4], SKY),
     "A growing memory": ([5, 6, 8], "#DDDDDD"),
-    "Both in one model": ([7, 9, 10, 11, 12, 13, 14, 15], "#8FD3BD"),
+    "Both in one model": ([7, 9, 10, 11, 12, 13, 14, 15, 16], "#8FD3BD"),
 }
 
 # name, note, one letter per layer: L linear, F full softmax attention, S sparse softmax attention

@@ -34,7 +34,7 @@ def test_the_chapter_comes_first_and_other_options_are_handed_on():
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"), [(["99"], "no chapter 99; it has 00 to 15"), (["01", "02"], "at most one"), (["two"], "two")]
+    ("words", "sentence"), [(["99"], "no chapter 99; it has 00 to 16"), (["01", "02"], "at most one"), (["two"], "two")]
 )
 def test_a_wrong_chapter_gets_a_sentence(words, sentence):
     with pytest.raises(SystemExit, match=sentence):

@@ -132,7 +132,7 @@ def test_a_write_that_fails_leaves_no_half_copy(book, monkeypatch):
 
 
 def test_reset_wants_to_know_which():
-    for names, sentence in (([], "which chapter"), (["99"], "no chapter 99; it has 00 to 15"), (["x"], "no chapter x")):
+    for names, sentence in (([], "which chapter"), (["99"], "no chapter 99; it has 00 to 16"), (["x"], "no chapter x")):
         with pytest.raises(SystemExit, match=sentence):
             work.choose(names, BOOK.chapters)
     assert [chapter.number for chapter in work.choose(["2", "00"], BOOK.chapters)] == [0, 2]
