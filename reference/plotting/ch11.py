@@ -19,7 +19,7 @@ MIXER_LINES = {  # color, line, marker
     "KDA": ("kda", "--", "s"),
     "lightning": ("decay", "-", "^"),
 }
-WIDE = ("softmax", "Gated DeltaNet")  # the lines that another one may cover: drawn broad and pale below it
+BROAD = ("softmax", "Gated DeltaNet")  # the lines that another one may cover: drawn broad and pale below it
 
 
 def draw_small(held: dict[str, Sequence[int]], work: dict[str, Sequence[int]]) -> Figure:
@@ -43,7 +43,7 @@ def draw_mixers(ax: Axes, lengths: Sequence[int], lines: dict[str, Sequence[floa
     """One line per mixer on log axes; lengths in tokens, in powers of 2."""
     for name, values in lines.items():
         color, line, marker = MIXER_LINES[name]
-        look = {"lw": 5, "alpha": 0.45} if name in WIDE and not markers else {}
+        look = {"lw": 5, "alpha": 0.45} if name in BROAD and not markers else {}
         ax.loglog(
             lengths, values, line, color=COLORS[color], marker=marker if markers else None, ms=4, label=name, **look
         )
