@@ -19,9 +19,11 @@ class NotANumber(ValueError):
 
 def cut_short(value: object) -> str:
     """A value for a message, however long it is."""
-    if isinstance(value, int) and value.bit_length() > 1000:  # Python writes none of more than 4,300 digits
-        return f"a whole number of {value.bit_length()} bits"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        bits = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
+        return f"{type(value).__name__}{bits}, too long to write"
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 

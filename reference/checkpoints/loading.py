@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from reference.arguments import cut_short
 from reference.checkpoints.families import BY_TYPE, FAMILIES
 from reference.checkpoints.family import Family
 from reference.checkpoints.files import DTYPES, Header, differing_rows, read_headers, read_tensors
@@ -31,14 +32,18 @@ def read_config(folder: Path, ignore_fields: tuple[str, ...] = ()) -> tuple[Fami
     values = read_json(path)
     kind = values.get("model_type")
     if (lacking := what_is_missing(kind)) is not None:
-        raise ValueError(f"{path}: model_type: {kind!r} is not read here; it needs {lacking}")
+        raise ValueError(f"{path}: model_type: {cut_short(kind)} is not read here; it needs {lacking}")
     if not isinstance(kind, str) or kind not in BY_TYPE:
-        raise ValueError(f"{path}: model_type: expected one of {sorted(f.name for f in FAMILIES)}, got {kind!r}")
+        raise ValueError(
+            f"{path}: model_type: expected one of {sorted(f.name for f in FAMILIES)}, got {cut_short(kind)}"
+        )
     inner = values.get("text_config")
     quantized = values.get("quantization_config") or (isinstance(inner, dict) and inner.get("quantization_config"))
     if quantized:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
-        raise ValueError(f"{path}: quantization_config: {method!r} weights are not read; look for a bfloat16 copy")
+        raise ValueError(
+            f"{path}: quantization_config: {cut_short(method)} weights are not read; look for a bfloat16 copy"
+        )
     if inner is not None:  # the language model of one that also sees
         if not isinstance(inner, dict) or inner.get("model_type", kind) not in (kind, BY_TYPE[kind].name):
             raise ValueError(f"{path}: text_config: expected an object of model_type {BY_TYPE[kind].name!r}")
@@ -67,7 +72,7 @@ def load_pretrained(
     tensors, truncated files, pickles, quantized weights, unknown families and fields.
     """
     if dtype is not None and dtype not in DTYPES.values():
-        raise ValueError(f"dtype: expected None or one of {list(DTYPES.values())}, got {dtype!r}")
+        raise ValueError(f"dtype: expected None or one of {list(DTYPES.values())}, got {cut_short(dtype)}")
     family, config = read_config(find_folder(path_or_hub_id, weights=False), ignore_fields)
     folder = find_folder(path_or_hub_id)
     headers = read_headers(folder)

@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import get_type_hints
 
+from reference.arguments import cut_short
 from reference.checkpoints.family import Family
 from reference.checkpoints.given import Given
 from reference.layers.rope import SCALINGS, RopeScaling
@@ -33,11 +34,13 @@ def read_rope(given: Given, ours: dict, family: Family) -> dict:
     share = partial if share is None else share
     given.check("partial_rotary_factor", share, float | None)
     if partial is None and share not in (None, 1, 1.0):
-        given.fail("partial_rotary_factor", f"this family turns all channels, got {share!r}")
+        given.fail("partial_rotary_factor", f"this family turns all channels, got {cut_short(share)}")
     kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"
     rope.pop("type", None)
     if not isinstance(kind, str) or kind not in SCALINGS:
-        given.fail("rope_type", f"expected one of {list(SCALINGS)}, got {kind!r}, which is not implemented here")
+        given.fail(
+            "rope_type", f"expected one of {list(SCALINGS)}, got {cut_short(kind)}, which is not implemented here"
+        )
     known = {f.name for f in fields(RopeScaling)}
     unknown = set(rope) - known - ABOUT_IMAGES
     if unknown:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from reference.arguments import check_positive_int
+from reference.arguments import check_positive_int, cut_short
 from reference.checkpoints.families import BY_TYPE, FAMILIES
 from reference.checkpoints.family import Family
 from reference.checkpoints.files import INDEX, SINGLE
@@ -83,7 +83,7 @@ def _write_shard(tensors: dict[str, Tensor], path: Path) -> None:
 def choose_family(config: HybridConfig, name: str | None = None) -> tuple[Family, dict]:
     """The family whose config.json can say config, and that config.json. Raises ValueError."""
     if name is not None and name not in BY_TYPE:
-        raise ValueError(f"family: expected one of {sorted(f.name for f in FAMILIES)}, got {name!r}")
+        raise ValueError(f"family: expected one of {sorted(f.name for f in FAMILIES)}, got {cut_short(name)}")
     reasons = []
     for family in DENSE_FIRST if name is None else (BY_TYPE[name],):
         try:

@@ -1,5 +1,6 @@
 """The smallest config.json of each family that still has all its parts: for transformers to build, and us to load."""
 
+from reference.arguments import cut_short
 from reference.checkpoints.families import FAMILIES, STORY
 from reference.checkpoints.family import ABSENT
 
@@ -24,5 +25,5 @@ TINY = {family.name: family.tiny for family in STORY}  # those that chapter 12 b
 def tiny_fields(family: str, **more: object) -> dict[str, object]:
     """Fields for `AutoConfig.for_model(family, ...)`. Raises ValueError that names the families."""
     if family not in ALL_TINY:
-        raise ValueError(f"family: expected one of {list(ALL_TINY)}, got {family!r}")
+        raise ValueError(f"family: expected one of {list(ALL_TINY)}, got {cut_short(family)}")
     return {name: x for name, x in (BASE | ALL_TINY[family] | more).items() if x is not ABSENT}

@@ -41,7 +41,7 @@ def config_from_json(family: Family, given: Given) -> HybridConfig:
         given.fail("layer_types", f"expected one for each of num_hidden_layers = {n} layers, got {len(kinds)}")
     for kind in kinds:
         if not isinstance(kind, str) or kind not in family.mixers:
-            given.fail("layer_types", f"{family.name} has {sorted(family.mixers)}, got {kind!r}")
+            given.fail("layer_types", f"{family.name} has {sorted(family.mixers)}, got {cut_short(kind)}")
     ours["layer_types"] = tuple(family.mixers[kind] for kind in kinds)
     ours |= read_rope(given, ours, family) if family.positions else {"partial_rotary_factor": 0.0}
     family.read(given, ours)
@@ -56,7 +56,7 @@ def config_to_json(family: Family, config: HybridConfig) -> dict:
     """A HybridConfig as config.json. Raises ValueError if the family can't say it."""
     for name, value in family.always.items():
         if getattr(config, name) != value:
-            raise ValueError(f"{family.name} can't say {name} = {getattr(config, name)!r}")
+            raise ValueError(f"{family.name} can't say {name} = {cut_short(getattr(config, name))}")
     theirs = {"architectures": [family.architecture], "model_type": family.name}
     theirs |= dict.fromkeys(LEFT_TO_A_TOKENIZER)
     theirs |= {name: values[0] for name, values in family.only.items() if values[0] is not None}
@@ -72,7 +72,7 @@ def config_to_json(family: Family, config: HybridConfig) -> dict:
     unsaid = UNSAID if "max_position_embeddings" in family.fields else UNSAID | {"max_position_embeddings"}
     for name, value in config.to_dict().items():
         if again[name] != value and name not in unsaid:
-            raise ValueError(f"{family.name} can't say {name} = {value!r}")
+            raise ValueError(f"{family.name} can't say {name} = {cut_short(value)}")
     return theirs
 
 

@@ -7,7 +7,7 @@ from typing import get_type_hints
 import torch
 from torch import Tensor, nn
 
-from reference.arguments import check_types
+from reference.arguments import check_types, cut_short
 from reference.dtypes import inner_dtype
 
 SCALINGS = ("default", "linear", "dynamic", "yarn", "llama3")
@@ -52,11 +52,13 @@ class RopeScaling:
     def __post_init__(self):
         check_types(self, get_type_hints(RopeScaling))
         if self.rope_type not in SCALINGS:
-            raise ValueError(f"rope_type: expected one of {list(SCALINGS)}, got {self.rope_type!r}")
+            raise ValueError(f"rope_type: expected one of {list(SCALINGS)}, got {cut_short(self.rope_type)}")
         for name in NEEDS[self.rope_type]:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-                raise ValueError(f"{name}: rope_type {self.rope_type!r} needs a positive number, got {value!r}")
+                raise ValueError(
+                    f"{name}: rope_type {cut_short(self.rope_type)} needs a positive number, got {cut_short(value)}"
+                )
 
     @property
     def magnitude(self) -> float:

@@ -130,7 +130,7 @@ class HybridConfig:
             raise ValueError("layer_types: expected at least one layer")
         for n, kind in enumerate(self.layer_types):
             if kind not in MIXERS:
-                raise ValueError(f"layer_types[{n}]: expected one of {list(MIXERS)}, got {kind!r}")
+                raise ValueError(f"layer_types[{n}]: expected one of {list(MIXERS)}, got {cut_short(kind)}")
         self._positive("vocab_size", "hidden_size")
         if self.mlp_layer_types is None or "dense" in self.mlp_layer_types:
             self._positive("intermediate_size")
@@ -156,7 +156,7 @@ class HybridConfig:
         if self.layer_rope_theta is not None:
             self._check_layer_rope_theta()
         if self.mlp_activation not in ACTIVATIONS_OF_MLP:
-            wanted = f"expected one of {list(ACTIVATIONS_OF_MLP)}, got {self.mlp_activation!r}"
+            wanted = f"expected one of {list(ACTIVATIONS_OF_MLP)}, got {cut_short(self.mlp_activation)}"
             raise ValueError(f"mlp_activation: {wanted}")
         if self.num_experts:
             self._positive("num_experts", "num_experts_per_tok", "moe_intermediate_size")
@@ -166,7 +166,9 @@ class HybridConfig:
                 f"got {self.num_experts_per_tok}"
             )
         if self.num_nextn_predict_layers not in (0, 1):
-            raise ValueError(f"num_nextn_predict_layers: expected 0 or 1, got {self.num_nextn_predict_layers!r}")
+            raise ValueError(
+                f"num_nextn_predict_layers: expected 0 or 1, got {cut_short(self.num_nextn_predict_layers)}"
+            )
         if not 0 <= self.partial_rotary_factor <= 1:
             raise ValueError(f"partial_rotary_factor: expected 0 to 1, got {self.partial_rotary_factor}")
         if self.rotary_dim % 2:
@@ -262,7 +264,7 @@ PRESETS = tuple(_SIZES)
 def preset(name: str) -> HybridConfig:
     """A named configuration with Qwen3-Next's two blocks, 3 linear layers to 1 softmax layer."""
     if name not in _SIZES:
-        raise ValueError(f"preset: expected one of {list(PRESETS)}, got {name!r}")
+        raise ValueError(f"preset: expected one of {list(PRESETS)}, got {cut_short(name)}")
     size = _SIZES[name]
     heads, dim = size["heads"], size["dim"]
     return HybridConfig(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reference.arguments import check_positive_int
+from reference.arguments import check_positive_int, cut_short
 from reference.layers.batch import PLAIN, BatchLayout
 from reference.model.hybrid import HybridLM
 
@@ -124,5 +124,5 @@ def build_draft(kind: str | Draft | None, model: HybridLM, left_padding: Tensor 
     if kind is None or callable(kind):
         return kind
     if kind not in ("head", "ngrams"):
-        raise ValueError(f"draft: expected None, 'head', 'ngrams' or a function, got {kind!r}")
+        raise ValueError(f"draft: expected None, 'head', 'ngrams' or a function, got {cut_short(kind)}")
     return HeadDraft(model, left_padding) if kind == "head" else NGramDraft()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from reference.arguments import NotANumber, check_count, check_positive_int, is_whole_number
+from reference.arguments import NotANumber, check_count, check_positive_int, cut_short, is_whole_number
 from reference.model.cache import Cache, new_cache
 from reference.model.drafts import DecodingStats, Draft, ask, build_draft
 from reference.model.hybrid import HybridLM
@@ -179,7 +179,7 @@ class StopStrings:
 
     def __init__(self, decode: Callable[[list[int]], str], strings: Sequence[str]):
         if isinstance(strings, str) or not all(isinstance(s, str) and s for s in strings):
-            raise ValueError(f"strings: expected a list of strings, none of them empty, got {strings!r}")
+            raise ValueError(f"strings: expected a list of strings, none of them empty, got {cut_short(strings)}")
         self.decode, self.strings = decode, tuple(strings)
         self.longest = max((len(s.encode("utf-8", "surrogatepass")) for s in strings), default=0)
 
@@ -247,12 +247,12 @@ def check_sampling(
     """Raises ValueError that names the argument of generate that makes no sense."""
     check_count("max_new_tokens", max_new_tokens)
     if not temperature >= 0:
-        raise ValueError(f"temperature: expected a number >= 0, got {temperature!r}")
+        raise ValueError(f"temperature: expected a number >= 0, got {cut_short(temperature)}")
     if top_k is not None and not is_whole_number(top_k, 1):
-        raise ValueError(f"top_k: expected a whole number >= 1 or None, got {top_k!r}")
+        raise ValueError(f"top_k: expected a whole number >= 1 or None, got {cut_short(top_k)}")
     if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p: expected a number in (0, 1] or None, got {top_p!r}")
+        raise ValueError(f"top_p: expected a number in (0, 1] or None, got {cut_short(top_p)}")
     if min_p is not None and not 0 <= min_p <= 1:
-        raise ValueError(f"min_p: expected a number in [0, 1] or None, got {min_p!r}")
+        raise ValueError(f"min_p: expected a number in [0, 1] or None, got {cut_short(min_p)}")
     if not 0 < repetition_penalty < float("inf"):
-        raise ValueError(f"repetition_penalty: expected a number > 0, got {repetition_penalty!r}")
+        raise ValueError(f"repetition_penalty: expected a number > 0, got {cut_short(repetition_penalty)}")

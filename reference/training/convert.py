@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference.arguments import is_whole_number
+from reference.arguments import cut_short, is_whole_number
 from reference.layers.attention import Attention
 from reference.layers.gated_deltanet import GatedDeltaNet
 from reference.model.config import HybridConfig
@@ -65,7 +65,7 @@ def converted_config(config: HybridConfig, keep: Collection[int]) -> HybridConfi
     softmax = [n for n, kind in enumerate(config.layer_types) if kind == "full_attention"]
     for n in keep:
         if not is_whole_number(n, 0) or n not in softmax:
-            raise ValueError(f"keep: expected indices of full_attention layers, {softmax}, got {n!r}")
+            raise ValueError(f"keep: expected indices of full_attention layers, {softmax}, got {cut_short(n)}")
     changed = [n for n in softmax if n not in keep]
     if not changed:
         return config

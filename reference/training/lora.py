@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from reference.arguments import check_positive_int
+from reference.arguments import check_positive_int, cut_short
 from reference.model.hybrid import HybridLM
 
 
@@ -58,7 +58,7 @@ def add_adapters(
     known = sorted({name.rpartition(".")[2] for name in found})
     for target in targets:
         if target not in known:
-            raise ValueError(f"targets: no linear module is called {target!r}; there are {', '.join(known)}")
+            raise ValueError(f"targets: no linear module is called {cut_short(target)}; there are {', '.join(known)}")
     chosen = [name for name in found if name.rpartition(".")[2] in targets]
     if not partial:
         _check_every_mixer(model, found, chosen)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reference.arguments import is_whole_number
+from reference.arguments import cut_short, is_whole_number
 from reference.checkpoints.byte_level import byte_characters
 from reference.files import write_text
 
@@ -118,7 +118,9 @@ def train_bpe(documents: list[str], vocab_size: int) -> BPETokenizer:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     if not is_whole_number(vocab_size, ByteTokenizer.vocab_size):
-        raise ValueError(f"vocab_size: a byte-level BPE needs at least 257 ids (bytes and begin), got {vocab_size!r}")
+        raise ValueError(
+            f"vocab_size: a byte-level BPE needs at least 257 ids (bytes and begin), got {cut_short(vocab_size)}"
+        )
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()

@@ -71,6 +71,7 @@ def test_nonsense_in_any_field_is_a_valueerror_that_names_the_file(name, tmp_pat
     "fields,sentence",
     [
         ({"model_type": ["llama"]}, r"model_type: expected one of .*, got \['llama'\]"),
+        ({"model_type": "9" * 5000}, "model_type: expected one of .*, got '9{99}\\.\\.\\.$"),
         ({"num_hidden_layers": 10**12}, "num_hidden_layers: expected a whole number from 1, got 1000000000000"),
         ({"rms_norm_eps": None}, "rms_norm_eps: expected a number from 0, got None"),
         ({"tie_word_embeddings": "no"}, "tie_word_embeddings: expected true or false, got 'no'"),

@@ -1,5 +1,6 @@
 """Bamba: Mamba-2 and a few softmax layers, each followed by a dense MLP; half of each softmax head turns."""
 
+from reference.arguments import cut_short
 from reference.checkpoints.families.mamba2 import unlimited_steps
 from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
@@ -31,7 +32,7 @@ def mamba_heads(given: Given, ours: dict) -> None:
     said = given.take("mamba_d_head", "auto")
     if rest or said not in ("auto", None, ours["linear_value_head_dim"]):
         wanted = f"mamba_expand · hidden_size = {width} over mamba_n_heads = {ours['linear_num_value_heads']}"
-        given.fail("mamba_d_head", f"expected {wanted}, got {said!r}")
+        given.fail("mamba_d_head", f"expected {wanted}, got {cut_short(said)}")
     given.take("mamba_chunk_size", None)
     unlimited_steps(given)
 

@@ -1,5 +1,6 @@
 """Falcon-H1: softmax and Mamba-2 side by side in every layer, and fixed multipliers in many places."""
 
+from reference.arguments import cut_short
 from reference.checkpoints.families.bamba import MAMBA, TINY_MAMBA
 from reference.checkpoints.families.mamba2 import unlimited_steps
 from reference.checkpoints.family import TRUNK, Family, Field, Published, same
@@ -18,7 +19,9 @@ def _read(given: Given, ours: dict) -> None:
     ours["linear_value_head_dim"], rest = divmod(width, max(ours["linear_num_value_heads"], 1))
     said = given.take("mamba_d_head", "auto")
     if rest or said not in ("auto", None, ours["linear_value_head_dim"]):
-        given.fail("mamba_d_head", f"expected {width} / {ours['linear_num_value_heads']} channels, got {said!r}")
+        given.fail(
+            "mamba_d_head", f"expected {width} / {ours['linear_num_value_heads']} channels, got {cut_short(said)}"
+        )
     if given.take("projectors_bias", False, bool) != ours["linear_bias"]:
         given.fail("projectors_bias", "other than mamba_proj_bias is not implemented here")
     first = given.take("mamba_norm_before_gate", True, bool)

@@ -2,6 +2,7 @@
 
 import math
 
+from reference.arguments import cut_short
 from reference.checkpoints.family import ABSENT, Family, Field, Published, same
 from reference.checkpoints.given import Given
 from reference.model.config import HybridConfig
@@ -13,7 +14,7 @@ def unlimited_steps(given: Given, name: str = "time_step_limit") -> None:
     """dt between 0 and infinity: nothing is cut off."""
     limit = given.take(name, None, list | None)
     if limit not in (None, [0, math.inf], [0, {"__float__": "Infinity"}]):  # the last is how transformers writes it
-        given.fail(name, f"expected [0, Infinity], got {limit!r}: a limit of the step is not implemented here")
+        given.fail(name, f"expected [0, Infinity], got {cut_short(limit)}: a limit of the step is not implemented here")
 
 
 def _read(given: Given, ours: dict) -> None:

@@ -1,5 +1,6 @@
 """MiniMax-Text-01 and M1: lightning attention and softmax, 7:1 as published; residuals of normed inputs, scaled."""
 
+from reference.arguments import cut_short
 from reference.checkpoints.family import TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import separate_experts
@@ -32,7 +33,7 @@ def _read(given: Given, ours: dict) -> None:
     for name in ("shared_intermediate_size", "shared_moe_mode", "attn_type_list"):
         value = given.take(name, 0)
         if name == "shared_intermediate_size" and value not in (0, None, []):
-            given.fail(name, f"a shared expert is not implemented for minimax, got {value!r}")
+            given.fail(name, f"a shared expert is not implemented for minimax, got {cut_short(value)}")
 
 
 def _write(config: HybridConfig, theirs: dict) -> None:

@@ -1,5 +1,6 @@
 """Nemotron-H: Mamba-2, a few softmax layers without positions, and MLPs of squared ReLUs, each a layer of its own."""
 
+from reference.arguments import cut_short
 from reference.checkpoints.families.mamba2 import unlimited_steps
 from reference.checkpoints.family import ABSENT, TRUNK, Family, Field, Published, same
 from reference.checkpoints.given import Given
@@ -40,7 +41,7 @@ def _restate(given: Given) -> None:
         elif kind in _MLPS:
             given.fail("layers_block_type", f"layer {n} is an MLP without a mixer in front: not implemented here")
         else:
-            given.fail("layers_block_type", f"expected {list(_SYMBOLS.values())}, got {kind!r}")
+            given.fail("layers_block_type", f"expected {list(_SYMBOLS.values())}, got {cut_short(kind)}")
     kinds, mlps = zip(*blocks, strict=True) if blocks else ((), ())
     given.values |= {"num_hidden_layers": len(kinds), "layer_types": list(kinds), "mlp_layer_types": list(mlps)}
 
