@@ -1,6 +1,6 @@
 # Every target is a command of make.py, which needs nothing but Python 3.11 or newer.
 PYTHON ?= python3
-COMMANDS := setup book lab work reset test run sync everywhere student teach progress doctor lint format hooks
+COMMANDS := setup book lab work reset test run sync everywhere student teach lite progress doctor lint format hooks
 
 help:
 	@$(PYTHON) make.py

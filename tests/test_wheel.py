@@ -59,7 +59,8 @@ def test_what_the_code_imports_is_what_an_installation_brings():
     needed, optional = imported()[True], imported()[False]
     extras = {name for lines in PROJECT["optional-dependencies"].values() for name in names(lines)} - {PROJECT["name"]}
     assert needed == names(PROJECT["dependencies"])
-    others = {"tensorboard", *names(PROJECT["optional-dependencies"]["teach"])}  # imported by torch, by make teach
+    by_tools = (name for extra in ("teach", "lite") for name in names(PROJECT["optional-dependencies"][extra]))
+    others = {"tensorboard", *by_tools}  # imported by torch, and by the commands of these names
     assert optional - needed <= extras <= (optional - needed) | others
 
 

@@ -188,6 +188,11 @@ def teach(*arguments: str) -> None:
     run(PYTHON, "-m", "tools.teach", *arguments)
 
 
+def lite(*arguments: str) -> None:
+    """write chapters 01 to 03 as a site that runs them in the browser: build/lite/ (needs pip install '.[lite]')"""
+    run(PYTHON, "-m", "tools.lite", *arguments)
+
+
 def progress() -> None:
     """list the exercises that you have solved, and what is left"""
     run(PYTHON, "-m", "tools.progress")
@@ -213,10 +218,10 @@ def hooks() -> None:
 
 COMMANDS = {
     "setup": setup, "book": book, "lab": lab, "work": work, "reset": reset, "test": test, "run": execute, "sync": sync,
-    "everywhere": everywhere, "student": student, "teach": teach, "progress": progress, "doctor": doctor,
+    "everywhere": everywhere, "student": student, "teach": teach, "lite": lite, "progress": progress, "doctor": doctor,
     "lint": lint, "format": fmt, "hooks": hooks,
 }  # fmt: skip
-TAKE_ARGUMENTS = {"lab", "reset", "test", "run", "sync", "student", "teach", "everywhere"}
+TAKE_ARGUMENTS = {"lab", "reset", "test", "run", "sync", "student", "teach", "lite", "everywhere"}
 WRITE_NOTHING = {"doctor", "progress"}
 
 
