@@ -5,13 +5,16 @@ Each is a new notebook without jupytext's pairing: saving it writes no text form
 
 import copy
 import re
-from base64 import b85encode
+from base64 import b64encode, b85encode
 from zlib import compress
 
 import nbformat
 
+from reference.book.manifest import ROOT
+
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION\n?", re.S | re.M)
 APPENDIX_LINK = re.compile(r"\]\(\.\./appendix/")
+IMAGE = re.compile(r"!\[(?P<alt>[^\]]*)\]\(\.\./figures/(?P<path>[^)\s]+\.png)\)")
 RELATIVE_LINK = re.compile(r"\[(?P<words>[^\]\[]+)\]\((?P<target>(?!#|/|\w+:)[^)\s]+)\)")
 NEEDS = "**This is a downloaded copy.** Its code is the book's: {where}, run `make lab` there, and open this chapter."
 GUARD = """try:  # this copy was downloaded: say so where the book isn't
@@ -43,6 +46,16 @@ def working(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return own
 
 
+def hold_images(notebook: nbformat.NotebookNode) -> None:
+    """Put the images that Markdown cells link to into the notebook, in place: a copy lies where their files don't."""
+    for cell in notebook.cells:
+        for image in IMAGE.finditer(cell.source) if cell.cell_type == "markdown" else ():
+            data = (ROOT / "figures" / image["path"]).read_bytes()
+            name = image["path"].replace("/", "_")
+            cell.setdefault("attachments", {})[name] = {"image/png": b64encode(data).decode("ascii")}
+            cell.source = cell.source.replace(image[0], f"![{image['alt']}](attachment:{name})")
+
+
 def downloadable(notebook: nbformat.NotebookNode, repository: str | None = None) -> nbformat.NotebookNode:
     """The copy that the site offers: it says what it needs, in its first cell and where its first code cell fails.
 
@@ -50,6 +63,7 @@ def downloadable(notebook: nbformat.NotebookNode, repository: str | None = None)
     one, links within the book become plain words.
     """
     own = working(notebook)
+    hold_images(own)
     where = f"get it from {repository}" if repository else "get the book's folder"
 
     def absolute(link: re.Match) -> str:
@@ -71,6 +85,7 @@ def downloadable(notebook: nbformat.NotebookNode, repository: str | None = None)
 def for_students(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The copy for a course: solution cells dropped, solution bodies blanked, no outputs, links to appendix/ beside."""
     own = working(notebook)
+    hold_images(own)
     own.cells = [cell for cell in own.cells if "solution" not in cell.metadata.get("tags", [])]
     for cell in own.cells:
         cell.source = SOLUTION.sub(r"\1# YOUR CODE HERE\n", cell.source).rstrip()

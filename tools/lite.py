@@ -19,7 +19,7 @@ import nbformat
 from reference.book.manifest import ROOT, Chapter, read_manifest
 from reference.files import write_text
 from tools.chapters import read_notebook
-from tools.copies import working
+from tools.copies import hold_images, working
 
 CHAPTERS = (1, 2, 3)  # NumPy alone: a test imports what they import with PyTorch blocked
 PACKAGES = ("matplotlib", "numpy", "pyyaml", "scikit-learn", "threadpoolctl", "tqdm")  # Pyodide has them all
@@ -35,6 +35,7 @@ PROJECT = "delta-rule-to-hybrid-llm"
 def in_the_browser(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The copy for JupyterLite: its first code cell installs, its outputs stay, its kernel is Pyodide's."""
     own = working(notebook)
+    hold_images(own)
     first = next(n for n, cell in enumerate(own.cells) if cell.cell_type == "code")
     install = nbformat.v4.new_code_cell(FIRST_CELL.format(packages=list(PACKAGES), project=PROJECT))
     install["id"] = "install"

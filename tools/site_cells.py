@@ -12,7 +12,9 @@ import nbformat
 from reference.book.manifest import ROOT
 
 FIGURE = re.compile(r"Figure (?P<name>\d\d_\w+): .*\n(?P<alt>.*)")
-EXPLORABLE = re.compile(r"<!--explorable (?P<name>\w+): (?P<caption>[^<]*)-->")
+EXPLORABLE = re.compile(  # and, in a chapter, the line below it: the frames that a notebook shows (tools/frames.py)
+    r"(?P<mark><!--explorable (?P<name>\w+): (?P<caption>[^<]*)-->)(?:\n\n!\[(?P<alt>[^\]]*)\]\((?P<frames>[^)\s]+)\))?"
+)
 EXPLORABLE_SCRIPTS = ("explore", "rules", "data", "state", "triangle", "cache", "select", "rotate")  # in this order
 MARKER = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.M)
 PARENTHESES = re.compile(r'alt=\(\s*"\.\.\."\s*\)')
@@ -23,10 +25,11 @@ LEGIBLE = 6.6  # pixels: a narrow window may shrink labels to this size; from th
 
 
 def explorable_html(match: re.Match) -> str:
-    """The place of a moving figure on the page; without scripts its caption says what it would show."""
+    """The place of a moving figure on the page; without scripts it shows the stored frames, if the text has them."""
+    still = f'<img src="{match["frames"]}" alt="{html.escape(match["alt"])}">' if match["frames"] else ""
     return (
         f'<figure class="explorable" data-name="{match["name"]}"><figcaption>{html.escape(match["caption"])}'
-        " <noscript>This figure needs JavaScript.</noscript></figcaption></figure>"
+        f" <noscript>This figure needs JavaScript.{still}</noscript></figcaption></figure>"
     )
 
 

@@ -14,7 +14,9 @@ from tools import chapters as tool
 from tools.references import cited_keys, reference_list
 
 ids = {"argvalues": BOOK.chapters, "ids": lambda c: c.name}
-NOT_WORDS = re.compile(r"```.*?```|<details>.*?</details>|\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]+`|<!--.*?-->", re.S)
+NOT_WORDS = re.compile(
+    r"```.*?```|<details>.*?</details>|\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]+`|<!--.*?-->|!\[[^\]]*\]\([^)]*\)", re.S
+)
 RULE = re.compile(r"show_figure\(\s*\w+,\s*\"([^\"]+)\"")
 
 

@@ -16,8 +16,8 @@ PREDICT = re.compile(r"\*\*Predict\.?\*\*:?\.?\s*(?P<text>.+?)(?=\n\n|\Z)", re.S
 MARKS = re.compile(
     r"(?P<stars>[●○]{3})(?: · (?P<weight>core|useful|extra))?(?: · |, )(?P<minutes>\d+) minutes?\.\s*(?P<text>.*)", re.S
 )
-NO_PARAGRAPH = ("|", "-", "```", "$$")
-COMMENT = re.compile(r"<!--.*?-->", re.S)
+NO_PARAGRAPH = ("|", "-", "```", "$$", "![")
+COMMENT = re.compile(r"<!--.*?-->|!\[[^\]]*\]\([^)\s]+\)", re.S)
 LINK = re.compile(r"\[([^\]\[]+)\]\([^)\s]+\)")
 SENTENCE = re.compile(r"(?<=[.?!:])\s+(?=[A-Z(\"`*$])")
 BACK_MATTER = ("Exercises", "Summary", "Symbols", "References")
