@@ -26,8 +26,8 @@ from tools.references import bibliography
 from tools.results import results_table
 from tools.site_cells import EXPLORABLE, explorable_html, figure_html, stage_code
 from tools.site_finish import finish
+from tools.symbols import EQUATION
 
-EQUATION = re.compile(r"\$\$(?P<body>(?:(?!\$\$).)*?)\\tag\{(?P<number>\d+\.\d+)\}\s*\$\$", re.S)
 EQUATION_REFERENCE = re.compile(r"(?<![\w`(\[$\\])\((\d+)\.(\d+)\)(?![`\w])")
 CITATION = re.compile(r"\[(?P<text>[^\]\[]+)\]\(#(?P<key>[a-z][\w-]*)\)")
 CODE = re.compile(r"(```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$)", re.S)

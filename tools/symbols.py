@@ -12,7 +12,7 @@ from reference.book.manifest import ROOT
 
 NOTATION = ROOT / "appendix" / "notation.md"
 HEADING = "## Symbols"
-EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*?)\\tag\{(\d+\.\d+)\}", re.S)
+EQUATION = re.compile(r"\$\$(?P<body>(?:(?!\$\$).)*?)\\tag\{(?P<number>\d+\.\d+)\}\s*\$\$", re.S)
 WORDS = re.compile(r"\\(?:text|operatorname|mathrm|mathbb|begin|end)\{?[^{}\s]*\}?|\\mathcal\s*\{?\w\}?")
 OWN_ROW = re.compile(r"^\| (\$.+?\$) \| (.+?) \| (.+?) \| \((\d+\.\d+)\) \|$", re.M)
 AXIS_ROW = re.compile(r"^\| `(\w+)` \| ([^|]+?) \|[^|]*\|$", re.M)

@@ -6,6 +6,7 @@ import pytest
 
 from reference.book.manifest import ROOT
 from tests.book.rules import BOOK
+from tools.symbols import EQUATION
 
 PAGE = (ROOT / "appendix" / "notation.md").read_text(encoding="utf-8")
 GENERAL, BY_CHAPTER = PAGE.split("## Letters by chapter")
@@ -27,7 +28,6 @@ GREEK = {
     "tau",
     "ell",
 }
-EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*?)\\tag\{(\d+\.\d+)\}", re.S)
 WORDS = re.compile(r"\\(?:text|operatorname|mathrm|mathbb|begin|end)\{[^{}]*\}")
 ROW = re.compile(r"^\| \$(.+?)\$ \| (.+?) \| (.+?) \| \((\d+\.\d+)\) \|$", re.M)
 

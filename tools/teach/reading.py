@@ -9,8 +9,8 @@ import nbformat
 
 from reference.book.manifest import ROOT, Chapter
 from tools.site_cells import FIGURE
+from tools.symbols import EQUATION
 
-EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*?\\tag\{(\d+\.\d+)\}(?:(?!\$\$).)*?)\$\$", re.S)
 FOLDED = re.compile(r"<details>\s*<summary>(?P<title>.*?)</summary>(?P<body>.*?)</details>", re.S)
 PREDICT = re.compile(r"\*\*Predict\.?\*\*:?\.?\s*(?P<text>.+?)(?=\n\n|\Z)", re.S)
 MARKS = re.compile(
@@ -149,18 +149,13 @@ def _read_text(text: str, section: Section) -> None:
         answer = plain(folded["body"]) if folded and folded["title"].startswith("Answer") else ""
         section.predictions.append(Prediction(plain(match["text"]), answer))
     body = FOLDED.sub("", text)
-    section.equations += [(number, tidy(equation)) for equation, number in EQUATION.findall(body)]
+    section.equations += [(number, " ".join(equation.split())) for equation, number in EQUATION.findall(body)]
     words = EQUATION.sub("", body)
     section.words += len(words.split())
     if not section.lead:
         parts = re.split(r"\n\s*\n", words)
         paragraphs = [p for p in parts if plain(p) and not p.lstrip().startswith(NO_PARAGRAPH)]
         section.lead = first_sentences(paragraphs[0]) if paragraphs else ""
-
-
-def tidy(equation: str) -> str:
-    """An equation without its tag, on one line."""
-    return " ".join(re.sub(r"\\tag\{[^}]*\}", "", equation).split())
 
 
 def _read_code(cell: nbformat.NotebookNode, lesson: Lesson, part: str) -> None:
