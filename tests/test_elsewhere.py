@@ -1,4 +1,4 @@
-"""What Binder and a dev container read: paths that exist, commands of ours, and the book's code is installed."""
+"""What Binder and a dev container read: every path exists, every command is one of ours, the code is installed."""
 
 import json
 import os

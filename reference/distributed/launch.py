@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -12,7 +13,7 @@ POLL = 0.2  # seconds between two looks
 
 
 def launch(processes: int, arguments: list[str], *, timeout: float = 300.0) -> str:
-    """Run `torchrun --nproc-per-node processes arguments...` and return what it printed.
+    """Run `torchrun --nproc-per-node processes arguments...` and return what the processes printed, rank by rank.
 
     arguments: a script's path, or -m and a module, then its own.
 
@@ -21,9 +22,11 @@ def launch(processes: int, arguments: list[str], *, timeout: float = 300.0) -> s
     check_positive_int("processes", processes)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     with (
-        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryDirectory() as place,  # a file for each process: in one, their lines get mixed
         tempfile.TemporaryFile("w+") as err,
-        subprocess.Popen([*command, *arguments], stdout=out, stderr=err, text=True) as running,
+        subprocess.Popen(
+            [*command, "--redirects", "1", "--log-dir", place, *arguments], stdout=err, stderr=err, text=True
+        ) as running,
         tqdm(total=timeout, desc=f"{processes} processes", bar_format="{desc}: {n:.0f} s", file=sys.stdout) as bar,
     ):
         while running.poll() is None and bar.n < timeout:
@@ -33,8 +36,8 @@ def launch(processes: int, arguments: list[str], *, timeout: float = 300.0) -> s
                 bar.update(POLL)
         running.terminate()
         status = running.wait()
-        out.seek(0)
         err.seek(0)
         if status:
             raise RuntimeError(f"launch: ended with status {status}\n{err.read()[-2000:]}")
-        return out.read()
+        printed = sorted(Path(place).rglob("stdout.log"), key=lambda path: int(path.parent.name))
+        return "".join(path.read_text(encoding="utf-8") for path in printed)

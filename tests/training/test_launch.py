@@ -7,8 +7,9 @@ from reference.distributed.launch import launch
 
 def test_what_the_processes_print_comes_back(tmp_path):
     script = tmp_path / "hello.py"
-    script.write_text("import os\nprint('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'])\n")
-    assert sorted(launch(2, [str(script)]).splitlines()) == ["rank 0 of 2", "rank 1 of 2"]
+    script.write_text("import os\nfor n in range(50):\n    print('rank', os.environ['RANK'], 'line', n)\n")
+    lines = [f"rank {rank} line {n}" for rank in range(2) for n in range(50)]
+    assert launch(2, [str(script)]).splitlines() == lines  # rank by rank, no line inside another
 
 
 def test_a_failure_says_why(tmp_path):

@@ -8,7 +8,7 @@ import nbformat
 from reference.book.manifest import Manifest
 from reference.files import write_text
 from tools.chapters import read_notebook
-from tools.copies import working
+from tools.copies import hold_images, working
 
 ASKED = re.compile(r'^verdict\("(?P<number>\d+\.\d+)", (?P<answer>my_\w+)\)\s*$', re.M)
 SOLVED = re.compile(r"### BEGIN SOLUTION\n(?P<body>.*?)### END SOLUTION\n?", re.S)
@@ -43,6 +43,7 @@ def write_grading(book: Manifest, out: Path) -> int:
 def for_grading(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, int]:
     """(the assignment, how many cells it grades). ValueError if an exercise lacks its cell, verdict or solution."""
     own, graded, kept = working(notebook), 0, []
+    hold_images(own)
     cells = iter(own.cells)
     for cell in cells:
         asked = ASKED.search(cell.source) if cell.cell_type == "code" else None
