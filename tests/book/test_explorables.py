@@ -194,5 +194,9 @@ def test_everything_has_a_name_and_nothing_is_wider_than_a_phone(tab):
     wide = """[...document.querySelectorAll(".explorable *")].filter((e) => e.getBoundingClientRect().right > 390)
         .filter((e) => !e.closest("table")).map((e) => e.outerHTML.slice(0, 80))"""
     assert tab.value(wide) == [] and tab.value("document.documentElement.scrollWidth") <= 390
+    matrix = "[...document.querySelectorAll('.explorable-matrix')].map((e) => e.getBoundingClientRect().right)"
+    assert max(tab.value(matrix)) <= 390
+    bars = "[...document.querySelectorAll('[data-name=cache] td.bar')].map((e) => e.getBoundingClientRect())"
+    assert tab.value(f"{bars}.filter((box) => box.width > 200 && box.right <= 390).length") == 6
     tab.width(1400)
     assert tab.errors == []
