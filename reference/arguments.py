@@ -10,9 +10,6 @@ from typing import get_args, get_origin
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON's "\\ud83d" without what makes it a whole one
 
 
-LARGEST_FLOAT = sys.float_info.max
-
-
 class NotANumber(ValueError):
     """An argument holds NaN or infinity. A class of its own: a training loop can tell it from a call that is wrong."""
 

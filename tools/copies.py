@@ -6,13 +6,14 @@ Each is a new notebook without jupytext's pairing: saving it writes no text form
 import copy
 import re
 from base64 import b64encode, b85encode
+from pathlib import Path
 from zlib import compress
 
 import nbformat
 
 from reference.book.manifest import ROOT
 
-SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION\n?", re.S | re.M)
+SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n(?P<body>.*?)^[ \t]*### END SOLUTION\n?", re.S | re.M)
 APPENDIX_LINK = re.compile(r"\]\(\.\./appendix/")
 IMAGE = re.compile(r"!\[(?P<alt>[^\]]*)\]\(\.\./figures/(?P<path>[^)\s]+\.png)\)")
 RELATIVE_LINK = re.compile(r"\[(?P<words>[^\]\[]+)\]\((?P<target>(?!#|/|\w+:)[^)\s]+)\)")
@@ -37,6 +38,12 @@ from zlib import decompress
 
 exec(compile(decompress(b85decode({packed!r})), "<packed checks of {name}>", "exec"))
 '''
+
+
+def check_ours(out: Path, mark: str) -> None:
+    """ValueError if the folder `out`, to be written from scratch, holds files and not the one that says it is ours."""
+    if out.is_dir() and any(out.iterdir()) and not (out / mark).is_file():
+        raise ValueError(f"--out: {out} holds other files; choose an empty folder")
 
 
 def working(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

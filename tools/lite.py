@@ -19,7 +19,7 @@ import nbformat
 from reference.book.manifest import ROOT, Chapter, read_manifest
 from reference.files import write_text
 from tools.chapters import read_notebook
-from tools.copies import hold_images, working
+from tools.copies import check_ours, hold_images, working
 
 CHAPTERS = (1, 2, 3)  # NumPy alone: a test imports what they import with PyTorch blocked
 PACKAGES = ("matplotlib", "numpy", "pyyaml", "scikit-learn", "threadpoolctl", "tqdm")  # Pyodide has them all
@@ -64,8 +64,7 @@ def build(out: Path) -> None:
     """Write the site, from scratch. ValueError if packages are missing, or `out` holds something else."""
     if missing := [name for module, name in NEEDED.items() if find_spec(module) is None]:
         raise ValueError(f"it needs {' and '.join(missing)}: pip install '.[lite]' in the book's environment")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
-        raise ValueError(f"--out: {out} holds other files; choose an empty folder")
+    check_ours(out, MARK)
     chapters = [chapter for chapter in read_manifest().chapters if chapter.number in CHAPTERS]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from reference.book.manifest import ROOT, read_manifest
 from reference.files import write_text
+from tools.copies import check_ours
 from tools.teach.extras import write_figures, write_pdf, write_texts
 from tools.teach.grading import write_grading
 from tools.teach.plan import plan
@@ -36,8 +37,7 @@ EXTRA = "pip install '.[teach]' in the book's environment"
 
 def write_pack(out: Path, *, pdf: bool = False) -> None:
     """Write everything below `out`, from scratch. ValueError where `out` holds something else."""
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
-        raise ValueError(f"--out: {out} holds other files; choose an empty folder")
+    check_ours(out, MARK)
     shutil.rmtree(out, ignore_errors=True)
     book = read_manifest()
     write_text(out / MARK, __doc__)

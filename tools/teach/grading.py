@@ -8,10 +8,9 @@ import nbformat
 from reference.book.manifest import Manifest
 from reference.files import write_text
 from tools.chapters import read_notebook
-from tools.copies import hold_images, working
+from tools.copies import SOLUTION, hold_images, working
 
 ASKED = re.compile(r'^verdict\("(?P<number>\d+\.\d+)", (?P<answer>my_\w+)\)\s*$', re.M)
-SOLVED = re.compile(r"### BEGIN SOLUTION\n(?P<body>.*?)### END SOLUTION\n?", re.S)
 SCHEMA = 3  # of nbgrader's metadata
 CONFIG = '''"""nbgrader's settings: run its commands in this folder, in an environment that has the book's packages too.
 
@@ -52,7 +51,7 @@ def for_grading(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode,
             continue
         number, answer = asked["number"], asked["answer"]
         solution = next(cells, None)
-        solved = SOLVED.search(solution.source) if solution is not None else None
+        solved = SOLUTION.search(solution.source) if solution is not None else None
         if solved is None or not kept[-1].metadata.get("name", "").startswith("exercise"):
             raise ValueError(f"exercise {number}: expected the student's cell, the verdict and the solution in a row")
         name = "solution_" + number.replace(".", "_")
