@@ -24,7 +24,7 @@ NAMES = {  # what chapter 11's tables call them, and layer_types' word
 }
 # and one of every kind
 ALL_NAMES = NAMES | {"Mamba-2": "mamba2", "short convolution": "short_conv"}
-ALL_NAMES |= {"softmax and Mamba-2": "attention_beside_mamba2"}
+ALL_NAMES |= {"RG-LRU": "rg_lru", "softmax and Mamba-2": "attention_beside_mamba2"}
 
 
 def mixer_config(name: str, width: int = WIDTH) -> HybridConfig:

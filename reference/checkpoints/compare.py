@@ -57,15 +57,15 @@ def first_difference(ours: nn.Module, theirs: nn.Module, ids: Tensor, *, bound: 
     return next(x for x in inside if not x.size <= bound)
 
 
-LAST_NORMS = ("norm", "norm_f", "final_layernorm", "embedding_norm")
+LAST_NORMS = ("norm", "norm_f", "final_layernorm", "embedding_norm", "final_norm")
 # What transformers calls the parts of a block, by our names.
 PARTS_OF_A_BLOCK = {
-    "input_layernorm": ("input_layernorm", "norm", "operator_norm"),
-    "mixer": ("linear_attn", "mamba", "conv", "self_attn", "mixer"),
+    "input_layernorm": ("input_layernorm", "norm", "operator_norm", "temporal_pre_norm"),
+    "mixer": ("linear_attn", "mamba", "conv", "self_attn", "mixer", "temporal_block"),
     "mixer.attention": ("self_attn",),  # where it has halves
     "mixer.mamba": ("mamba",),
-    "post_attention_layernorm": ("post_attention_layernorm", "pre_ff_layernorm", "ffn_norm"),
-    "mlp": ("mlp", "feed_forward"),
+    "post_attention_layernorm": ("post_attention_layernorm", "pre_ff_layernorm", "ffn_norm", "channel_pre_norm"),
+    "mlp": ("mlp", "feed_forward", "mlp_block"),
     "pre_feedforward_layernorm": ("pre_feedforward_layernorm",),
     "post_feedforward_layernorm": ("post_feedforward_layernorm",),
 }

@@ -24,7 +24,6 @@ MISSING = {
     "jamba": _SCAN,
     "mamba": _SCAN,
     "falcon_mamba": _SCAN,
-    "recurrent_gemma": "the RG-LRU with its block-diagonal gates, and logits held within bounds by a tanh",
     "rwkv": "RWKV-4's attention: a weighted mean with one decay per channel",
     "xlstm": "mLSTM's memory with its exponential gates",
     "zaya": "attention over compressed and convolved queries and keys",

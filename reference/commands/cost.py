@@ -137,7 +137,7 @@ def ledger_text(entry: dict[str, object]) -> str:
         f"{entry['decode_state_bytes'] / gib:.3g} GiB of cache and state moved",
         "on an H200": f"at least {entry['h200_prefill_seconds']:.3g} s for the prompt, "
         f"{1e3 * entry['h200_decode_seconds']:.3g} ms for the next token of {_count(texts, 'text')}",
-        "state < cache": _crossings(entry["crossover_tokens"]) or "no layer of fixed state",
+        "state < cache": _crossings(entry["crossover_tokens"]) or "no layer of fixed state beside one that grows",
     }
     if entry["crossover_tokens"]:
         lines["faster in decoding"] = (

@@ -52,6 +52,7 @@ class Attention(nn.Module):
     window              tokens that a query sees, its own among them, and the cache keeps one less (and so many more
                         as it may have to take back); None: all
     bias                biases in the four projections
+    out_bias            that of o_proj; None: as the others
     scale               factor of the scores; None: head_dim^-0.5
     norm_eps            eps of the norms of queries and keys
     zero_centered_norm  their factor is 1 + weight
@@ -77,6 +78,7 @@ class Attention(nn.Module):
         sinks: bool = False,
         window: int | None = None,
         bias: bool = False,
+        out_bias: bool | None = None,
         scale: float | None = None,
         norm_eps: float = 1e-6,
         zero_centered_norm: bool = False,
@@ -99,7 +101,7 @@ class Attention(nn.Module):
         self.q_proj = Projection(d_model, n_heads * (head_dim + self.gate_dim), bias=bias)
         self.k_proj = Projection(d_model, n_kv_heads * head_dim, bias=bias)
         self.v_proj = Projection(d_model, n_kv_heads * head_dim, bias=bias)
-        self.o_proj = Projection(n_heads * head_dim, d_model, bias=bias)
+        self.o_proj = Projection(n_heads * head_dim, d_model, bias=bias if out_bias is None else out_bias)
         if qk_norm is not None:
             options = {"eps": norm_eps, "zero_centered": zero_centered_norm}
             self.q_norm = RMSNorm(head_dim * (n_heads if qk_norm == "full" else 1), **options)
@@ -186,6 +188,7 @@ class FullMixer(SoftmaxMixer):
             sinks=config.attention_sinks,
             window=self.window(config),
             bias=config.attention_bias,
+            out_bias=config.attention_output_bias,
             scale=config.attention_multiplier,
             norm_eps=config.rms_norm_eps,
             zero_centered_norm=config.zero_centered_norm,

@@ -37,18 +37,25 @@ def _decoding(x: Tensor, state: Tensor | None, layout: BatchLayout) -> bool:
 
 
 def convolve(
-    x: Tensor, weight: Tensor, conv: Tensor | None, layout: BatchLayout, bias: Tensor | None = None
+    x: Tensor,
+    weight: Tensor,
+    conv: Tensor | None,
+    layout: BatchLayout,
+    bias: Tensor | None = None,
+    *,
+    activation: str | None = "silu",
 ) -> tuple[Tensor, Tensor]:
-    """silu of the short convolution of x [B, T, channels], and the convolution's state behind x. weight [channels, W];
-    conv: the state before x, which stays as it is; None: zeros. One token of decoding takes the short way."""
+    """The short convolution of x [B, T, channels] and its silu (activation None: without), and the convolution's state
+    behind x. weight [channels, W]; conv: the state before x, which stays as it is; None: zeros. One token of decoding
+    takes the short way."""
     tail = weight.shape[-1] - 1
     before, conv = conv, None if conv is None else conv[..., conv.shape[-1] - tail :]
     if _decoding(x, conv, layout):
         conv = conv.clone()
-        y = causal_conv_step(x[:, 0], weight, bias, conv, activation="silu")[:, None]
+        y = causal_conv_step(x[:, 0], weight, bias, conv, activation=activation)[:, None]
     else:
         keywords = {"initial_state": conv, "output_final_state": True, "cu_seqlens": layout.cu_seqlens}
-        y, conv = causal_conv(x, weight, bias, activation="silu", **keywords)
+        y, conv = causal_conv(x, weight, bias, activation=activation, **keywords)
     return y, longer_tail(before, x, tail, tail + layout.rewind) if layout.rewind else conv
 
 

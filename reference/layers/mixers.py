@@ -8,6 +8,7 @@ from reference.layers.lightning import LightningMixer
 from reference.layers.mamba2 import Mamba2Mixer
 from reference.layers.mixer import Mixer
 from reference.layers.parallel import ParallelMixer
+from reference.layers.rg_lru import RGLRUMixer
 from reference.layers.short_conv import ShortConvMixer
 
 _RECORDS = (
@@ -20,6 +21,7 @@ _RECORDS = (
     LightningMixer(),
     Mamba2Mixer(),
     ShortConvMixer(),
+    RGLRUMixer(),
     ParallelMixer(),
 )
 MIXERS: dict[str, Mixer] = {record.kind: record for record in _RECORDS}

@@ -27,6 +27,7 @@ class HybridConfig:
                             linear_value_head_dim
       attention_beside_mamba2  full_attention and mamba2 in one layer, added (Falcon-H1)
       short_conv            a gated convolution over linear_conv_kernel_dim tokens (LFM2)
+      rg_lru                RG-LRU: linear_num_value_heads blocks of linear_value_head_dim channels (Griffin)
 
     Construction checks every field and raises a ValueError that names the field.
     """
@@ -47,6 +48,7 @@ class HybridConfig:
     attention_gate: str | None = None  # "elementwise" in Qwen3-Next
     attention_sinks: bool = False
     attention_bias: bool = False
+    attention_output_bias: bool | None = None  # of o_proj; None: as attention_bias (RecurrentGemma: True)
     attention_multiplier: float | None = None  # the scale of the scores; None: head_dim^-0.5
     sliding_window: int | None = None
     window_rope_scaling: bool = True  # False: rope_scaling is of the layers without a window only (Olmo 3)
@@ -120,6 +122,7 @@ class HybridConfig:
     embedding_multiplier: float = 1.0  # Granite: embeddings times this,
     residual_multiplier: float = 1.0  # what a mixer and an MLP add times this,
     logits_scaling: float = 1.0  # and logits divided by this
+    logits_soft_cap: float | None = None  # logits held within this by a tanh (RecurrentGemma)
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
 

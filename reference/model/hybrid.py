@@ -116,8 +116,9 @@ class HybridLM(nn.Module):
 
     def read_out(self, x: Tensor) -> Tensor:
         """Logits [B, T, vocab_size] of what lm_head reads, behind the last norm."""
-        logits, divisor = self.lm_head(x), self.config.logits_scaling
-        return logits if divisor == 1 else logits / divisor
+        logits, divisor, cap = self.lm_head(x), self.config.logits_scaling, self.config.logits_soft_cap
+        logits = logits if divisor == 1 else logits / divisor
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def _features(self, ids: Tensor, cache: Cache | None, layout: BatchLayout) -> Tensor:
         """What lm_head reads, [B, T, hidden_size]; the cache is filled."""

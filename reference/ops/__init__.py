@@ -7,6 +7,7 @@ They share one layout, one set of keywords and one skeleton:
     q, k   [B, T, H, Dk]     v, o   [B, T, HV, Dv], HV a multiple of H      state   [B, HV, Dk, Dv]
     beta   [B, T, HV]        g      [B, T, HV] log decay <= 0, KDA: [B, T, HV, Dk]
     p      [B, T, H, Dk]     b, w   [B, T, HV, Dk], [B, T, HV, Dv]: rules that erase with another key than they write
+    x, g   [B, T, D]         hgrn: a memory without keys, whose state is [B, D]
 
 Rosetta table: the same things in other people's words. Checked against flash-linear-attention's naive
 functions, transformers 5.23 (qwen3_next, kimi_linear) and mlx-lm (gated_delta.py).
@@ -92,6 +93,7 @@ from reference.ops.conv import causal_conv, causal_conv_step
 from reference.ops.delta import chunk_delta_rule, recurrent_delta_rule
 from reference.ops.gated_delta import chunk_gated_delta_rule, recurrent_gated_delta_rule
 from reference.ops.gdn2 import chunk_gdn2, recurrent_gdn2
+from reference.ops.hgrn import chunk_hgrn, recurrent_hgrn
 from reference.ops.kda import chunk_kda, recurrent_kda
 from reference.ops.linear import (
     chunk_lightning_attention,
@@ -140,6 +142,7 @@ __all__ = [
     "chunk_gated_delta_product",
     "chunk_gated_delta_rule",
     "chunk_gdn2",
+    "chunk_hgrn",
     "chunk_kda",
     "chunk_lightning_attention",
     "chunk_linear_attention",
@@ -152,6 +155,7 @@ __all__ = [
     "recurrent_delta_rule",
     "recurrent_gated_delta_rule",
     "recurrent_gdn2",
+    "recurrent_hgrn",
     "recurrent_kda",
     "recurrent_lightning_attention",
     "recurrent_linear_attention",

@@ -24,6 +24,7 @@ def _forms(name: str) -> tuple[str, str]:
 FAMILY = (
     Member(_forms("linear_attention"), "linear attention", "adds", "nothing", "no key", "1"),
     Member(_forms("lightning_attention"), "RetNet, Mamba-2", "adds", "a head", "no key", "1"),
+    Member(_forms("hgrn"), "HGRN, RG-LRU", "adds", "a channel", "no key", "1, a vector"),
     Member(("log_linear_scan",), "log-linear attention", "adds", "a head", "no key", "up to log2(T) + 1"),
     Member(_forms("delta_rule"), "DeltaNet", "one step", "nothing", "k", "1"),
     Member(_forms("gated_delta_rule"), "Gated DeltaNet", "one step", "a head", "k", "1"),

@@ -52,6 +52,8 @@ SMALL = {
     "mamba_num_heads": 16,
     "mamba_head_dim": 6,
     "ssm_state_size": 12,
+    "lru_width": 64,
+    "attention_window_size": 8,
     "hybrid_override_pattern": "M-MM*-M-",
     "num_hidden_layers": LAYERS,
 }
@@ -84,7 +86,9 @@ def small(fields):
             found[name] = found[key] * (fields[name] // fields[key])
     if "index_topk" in fields or "linear_attn_config" in fields:  # as many key heads as query heads
         found["num_key_value_heads"] = found["num_attention_heads"] = 4
-    if fields.get("model_type") == "kimi_linear":
+    if fields.get("model_type") == "recurrent_gemma":
+        found["num_attention_heads"] = 4
+    if fields.get("model_type") in ("kimi_linear", "recurrent_gemma"):
         found["head_dim"] = found["hidden_size"] // found["num_attention_heads"]
     elif "head_dim" not in fields and "num_attention_heads" in fields and "qk_rope_head_dim" not in fields:
         found["hidden_size"] = 16 * found["num_attention_heads"]

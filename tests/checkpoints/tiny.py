@@ -6,6 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, Mistral4Config, Mistr
 
 from reference.checkpoints.families import FAMILIES
 from reference.checkpoints.families.qwen3_next import TINY_DELTA
+from reference.checkpoints.family import ABSENT
 from reference.checkpoints.tiny import TINY, TINY_VOCAB, tiny_fields
 
 AutoModelForCausalLM.register(Mistral4Config, Mistral4ForCausalLM, exist_ok=True)  # 5.23 leaves it out
@@ -141,6 +142,18 @@ VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
         {
             "layers_block_type": ["linear_attention", "full_attention", "mlp", "linear_attention", "mlp"],
             "moe_latent_size": None,
+        },
+    ),
+    "recurrent_gemma, odd heads, biases, a rounded factor": (
+        "recurrent_gemma",
+        {
+            "hidden_size": 72,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 3,
+            "block_types": ["attention", "recurrent"],
+            "attention_bias": True,
+            "conv1d_width": 3,
+            "head_dim": ABSENT,
         },
     ),
     "granite, biases": ("granite", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),

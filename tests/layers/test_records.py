@@ -1,4 +1,4 @@
-"""What the records of Mamba-2 and of the short convolution answer beside building a layer."""
+"""What the records of Mamba-2, of the short convolution and of the RG-LRU answer beside building a layer."""
 
 from dataclasses import replace
 
@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from reference.bench.mixers import mixer_config, random_mixer
-from reference.layers.batch import PLAIN
+from reference.layers.batch import PLAIN, BatchLayout
 from reference.layers.mixer import tensors_of
 from reference.layers.mixers import mixer
+from reference.layers.rg_lru import first_tokens
 from reference.model.block import build_mixer
 
 
@@ -45,6 +46,60 @@ def test_the_state_before_a_stretch_is_what_the_text_before_leaves(name):
     _, wanted = layer(h[:, :begin], None, PLAIN)
     for a, b in zip(tensors_of(got), tensors_of(wanted), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("begin", [0, 1, 25])
+def test_the_numbers_before_a_stretch(begin):
+    """Of the RG-LRU, as above; where the text begins, the stretch's first token is the text's."""
+    _, layer = random_mixer("RG-LRU", 64)
+    h = torch.randn(2, 40, 64)
+    x = layer.linear_x(h)
+    whole = layer.gated(layer.convolved(x, None)[0], torch.arange(40) == 0)
+
+    class Before:
+        def count(self, x):
+            return begin
+
+        def tail(self, y, n):
+            return torch.nn.functional.pad(x[:, :begin], (0, 0, n, 0))[:, begin:].mT
+
+        def memory(self, op, k, v, g, beta):
+            added, fades = (y[:, :begin] for y in whole)
+            torch.testing.assert_close(v[..., 0], whole[0][:, begin:])
+            torch.testing.assert_close(g, whole[1][:, begin:])
+            if begin == 0:
+                return v.new_zeros(2, 64, 1, 1)
+            return op(k, k, added[..., None], fades, output_final_state=True, use_qk_l2norm_in_kernel=False)[1]
+
+    got = mixer("rg_lru").state_before(layer, h[:, begin:], Before())
+    y, _ = layer(h)
+    torch.testing.assert_close(layer(h[:, begin:], got)[0], y[:, begin:], rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_first_token_of_a_text_is_not_scaled():
+    """h_1 = i_1 u_1 and no sqrt(1 - a²): also where texts lie end to end, and behind padding."""
+    _, layer = random_mixer("RG-LRU", 64)
+    u = torch.randn(1, 3, 64)
+    added, g = layer.gated(u, torch.tensor([True, False, True]))
+    unscaled, _ = layer.gated(u, torch.tensor([True, True, True]))
+    torch.testing.assert_close(added[:, 1], unscaled[:, 1] * (1 - (2 * g[:, 1]).exp()).sqrt())
+    assert g[:, [0, 2]].isneginf().all() and torch.equal(added[:, [0, 2]], unscaled[:, [0, 2]])
+    assert first_tokens(u, 0, PLAIN).tolist() == [True, False, False] and not first_tokens(u, 5, PLAIN).any()
+    packed = BatchLayout(cu_seqlens=torch.tensor([0, 2, 2, 3]))
+    assert first_tokens(u, 0, packed).tolist() == [True, False, True]
+    padded = BatchLayout.padded(torch.tensor([0, 2]), 0, 3)
+    assert first_tokens(u, 0, padded).tolist() == [[True, False, False], [True, True, True]]
+
+
+def test_what_the_scan_adds_has_a_derivative_where_nothing_fades():
+    _, layer = random_mixer("RG-LRU", 64)
+    with torch.no_grad():
+        layer.recurrent_gate_bias.fill_(-100.0)  # r = 0, so a = 1
+    u = torch.randn(1, 4, 64, requires_grad=True)
+    layer.gated(u, torch.zeros(4, dtype=torch.bool))[0].sum().backward()
+    assert u.grad.isfinite().all() and layer.recurrent_param.grad.isfinite().all()
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ from reference.checkpoints.families.qwen3_5 import QWEN3_5
 from reference.checkpoints.families.qwen3_5_moe import QWEN3_5_MOE
 from reference.checkpoints.families.qwen3_moe import QWEN3_MOE
 from reference.checkpoints.families.qwen3_next import QWEN3_NEXT
+from reference.checkpoints.families.recurrent_gemma import RECURRENT_GEMMA
 from reference.checkpoints.families.youtu import YOUTU
 
 # The families whose story the book tells, in the order of its tables.
@@ -71,5 +72,6 @@ FAMILIES = (
     NEMOTRON_H,
     FALCON_H1,
     MISTRAL4,
+    RECURRENT_GEMMA,
 )
 BY_TYPE = {name: family for family in FAMILIES for name in (family.name, *family.also)}
