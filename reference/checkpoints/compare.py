@@ -64,10 +64,16 @@ PARTS_OF_A_BLOCK = {
     "mixer": ("linear_attn", "mamba", "conv", "self_attn", "mixer", "temporal_block"),
     "mixer.attention": ("self_attn",),  # where it has halves
     "mixer.mamba": ("mamba",),
-    "post_attention_layernorm": ("post_attention_layernorm", "pre_ff_layernorm", "ffn_norm", "channel_pre_norm"),
+    "post_attention_layernorm": (
+        "post_attention_layernorm",
+        "pre_ff_layernorm",
+        "post_operator_norm",
+        "ffn_norm",
+        "channel_pre_norm",
+    ),
     "mlp": ("mlp", "feed_forward", "mlp_block"),
-    "pre_feedforward_layernorm": ("pre_feedforward_layernorm",),
-    "post_feedforward_layernorm": ("post_feedforward_layernorm",),
+    "pre_feedforward_layernorm": ("pre_feedforward_layernorm", "ffn_norm"),
+    "post_feedforward_layernorm": ("post_feedforward_layernorm", "post_ffn_norm"),
 }
 HALF_OF_THE_MLP = {"post_attention_layernorm": ("norm",), "mlp": ("mixer",)}  # where that is a layer of its own
 

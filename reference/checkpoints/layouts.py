@@ -110,6 +110,21 @@ def apart(ours: str, *theirs: str, anywhere: bool = False) -> Layout:
     return Layout((ours,), plan)
 
 
+def _gate_apart(block: BlockTensors, config: HybridConfig, shape_in_file: ShapeInFile) -> TensorPlan:
+    both, heads, width = block["mixer.q_proj.weight"], config.num_attention_heads, config.head_dim
+    if config.attention_gate is None:
+        return {"self_attn.q_proj.weight": Pieces((both,))}
+    rows = both.unflatten(0, (heads, -1))  # [H, D + 1, d_model]: a head's query, then the logit of its gate
+    return {
+        "self_attn.q_proj.weight": Pieces((rows[:, :width],), shape=(heads * width, both.shape[1])),
+        "self_attn.gate_proj.weight": Pieces((rows[:, width],)),
+    }
+
+
+# LFM3: the gates of the heads have a projection of their own, where ours stand beside the queries.
+HEAD_GATE_APART = Layout(("mixer.q_proj.weight",), _gate_apart)
+
+
 def flat(ours: str, theirs: str) -> Layout:
     """A tensor of ours with axes of one is a vector in the file."""
 

@@ -29,14 +29,14 @@ def read_rope(given: Given, ours: dict, family: Family) -> dict:
     rope = dict(older or (family.default_rope if newer is None else newer))
     theta = rope.pop("rope_theta", given.take("rope_theta", default_theta))
     given.check("rope_theta", theta, float | None if may_be_null else float, 1)
+    kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"
+    rope.pop("type", None)
     beside = given.take("partial_rotary_factor", partial)
-    share = rope.pop("partial_rotary_factor", beside)
+    share = None if kind == "proportional" else rope.pop("partial_rotary_factor", beside)
     share = partial if share is None else share
     given.check("partial_rotary_factor", share, float | None)
     if partial is None and share not in (None, 1, 1.0):
         given.fail("partial_rotary_factor", f"this family turns all channels, got {cut_short(share)}")
-    kind = rope.pop("rope_type", None) or rope.pop("type", None) or "default"
-    rope.pop("type", None)
     if not isinstance(kind, str) or kind not in SCALINGS:
         given.fail(
             "rope_type", f"expected one of {list(SCALINGS)}, got {cut_short(kind)}, which is not implemented here"
@@ -94,7 +94,7 @@ def _one_for_each_kind(given: Given, ours: dict, family: Family) -> None:
     kinds = [whole.get(f"{kind}_attention") for kind in ("full", "sliding")]
     for x in kinds:
         given.check("rope_parameters", x, dict | None)
-    full, windowed = (kinds[0] or {}) | older, kinds[1] or {}
+    full, windowed = (family.default_rope if kinds[0] is None else kinds[0]) | older, kinds[1] or {}
     outside, local = given.take("rope_theta", family.default_theta), given.take("rope_local_base_freq", None)
     full.setdefault("rope_theta", outside)
     theta = windowed.get("rope_theta", family.window_theta if local is None else local)

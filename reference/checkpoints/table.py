@@ -109,7 +109,7 @@ def _adapter_line(family: Family) -> str:
     sparse = sum(config.is_sparse(layer) for layer in range(n))
     counts = {"all": n, "experts": sparse, "dense MLP": n - sparse}
     for layers, modules in adapter_modules(family).items():
-        count = counts.get(layers, config.layer_types.count(layers))
+        count = sum(counts.get(word, config.layer_types.count(word)) for word in layers.split(", "))
         said.append(f"{', '.join(f'`{module}`' for module in modules)} in {count} of {n} layers ({layers})")
     return f"LoRA: {'; '.join(said)}.\n"
 
@@ -128,11 +128,12 @@ def _one_layer_of_each_kind(config: HybridConfig) -> tuple[list[tuple[str, str]]
 
 
 def _which(layers: list[int], kinds: list[tuple[str, str]]) -> str:
-    """The word that says which layers have a tensor."""
+    """The word that says which layers have a tensor, or the words."""
     if not layers or len(layers) == len(kinds):
         return "all" if layers else ""
     words = {word: [n for n, kind in enumerate(kinds) if word in kind] for kind in kinds for word in kind}
-    return next(word for word, where in words.items() if where == layers)
+    exactly = [word for word, where in words.items() if where == layers]
+    return exactly[0] if exactly else ", ".join(word for word, where in words.items() if set(where) <= set(layers))
 
 
 def _shape_and_ours(pieces: Pieces, names: dict[int, str]) -> tuple[tuple[int, ...], str]:

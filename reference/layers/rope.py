@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from reference.arguments import check_types, cut_short
 from reference.dtypes import inner_dtype
 
-SCALINGS = ("default", "linear", "dynamic", "yarn", "llama3")
+SCALINGS = ("default", "linear", "dynamic", "yarn", "llama3", "proportional")
 NEEDS = {
     "default": (),
     "linear": ("factor",),
+    "proportional": ("partial_rotary_factor",),
     "dynamic": ("factor", "max_position_embeddings"),
     "yarn": ("factor", "original_max_position_embeddings"),
     "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
@@ -29,6 +30,8 @@ class RopeScaling:
     yarn      slow pairs divided by factor, fast ones kept, a ramp from beta_fast to beta_slow turns between them;
               cosines and sines times attention_factor (Peng et al. 2023)
     llama3    the same idea with two wavelengths as its bounds (Llama 3.1)
+    proportional  all channels are pairs, and of the pairs the fastest turn, a partial_rotary_factor of them; their
+              angles are divided by factor, if there is one (Gemma 4, LFM3)
 
     mscale_all_dim is DeepSeek's: the attention's scale is multiplied by `temperature`. llama_4_scaling_beta is Llama's
     and Mistral 4's: queries are multiplied by `sharpening`, more with every original_max_position_embeddings tokens.
@@ -48,6 +51,7 @@ class RopeScaling:
     low_freq_factor: float | None = None
     high_freq_factor: float | None = None
     llama_4_scaling_beta: float | None = None
+    partial_rotary_factor: float | None = None
 
     def __post_init__(self):
         check_types(self, get_type_hints(RopeScaling))
@@ -106,6 +110,9 @@ def scaled_frequencies(dim: int, theta: float, scaling: RopeScaling, *, length: 
     plain = rope_frequencies(dim, theta)
     if scaling.rope_type == "linear":
         return plain / scaling.factor
+    if scaling.rope_type == "proportional":
+        turning = torch.arange(dim // 2) < int(scaling.partial_rotary_factor * dim // 2)
+        return plain * turning / (scaling.factor or 1.0)
     if scaling.rope_type == "yarn":
         stretched = _ramp(dim, theta, scaling)
         return plain * (1 - stretched) + plain / scaling.factor * stretched

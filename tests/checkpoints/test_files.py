@@ -119,7 +119,7 @@ CONFIGS = {
     "a field nobody knows": ({"attn_softcap": 50.0}, "attn_softcap: not known here", "ignore_fields"),
     "a RoPE scaling": (
         {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0}},
-        "rope_type: expected one of ['default', 'linear', 'dynamic', 'yarn', 'llama3'], got 'longrope'",
+        "rope_type: expected one of ['default', 'linear', 'dynamic', 'yarn', 'llama3', 'proportional'], got 'longrope'",
     ),
     "half a RoPE scaling": ({"rope_parameters": {"rope_type": "linear"}}, "factor: rope_type 'linear' needs"),
     "a RoPE field": ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "twist": 1}}, "['twist'] not known"),

@@ -156,6 +156,17 @@ VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
             "head_dim": ABSENT,
         },
     ),
+    "lfm2_moe, all sparse, biases": ("lfm2_moe", {"num_dense_layers": 0, "conv_bias": True, "norm_topk_prob": False}),
+    "lfm3, no gates, the usual bases, untied": (
+        "lfm3",
+        {
+            "use_attention_gate": False,
+            "rope_parameters": None,
+            "conv_bias": True,
+            "tie_word_embeddings": False,
+            "layer_types": ["full_attention", "conv", "sliding_attention", "conv", "full_attention"],
+        },
+    ),
     "granite, biases": ("granite", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
     "granite_swa, one base": ("granite_swa", {"layer_rope_theta": None, "tie_word_embeddings": False}),
     "granitemoe_swa, none shared": ("granitemoe_swa", {"shared_intermediate_size": 0, "layer_rope_theta": [0] * 4}),
@@ -194,7 +205,7 @@ def perturb(model):
     for p in model.parameters():
         p.add_(0.1 * torch.randn_like(p))
     for name, b in model.named_buffers():
-        if name.endswith("e_score_correction_bias"):
+        if name.endswith(("e_score_correction_bias", "expert_bias")):
             b.add_(0.3 * torch.randn_like(b))
     return model
 

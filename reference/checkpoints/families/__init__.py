@@ -20,6 +20,8 @@ from reference.checkpoints.families.granitemoe import GRANITEMOE
 from reference.checkpoints.families.granitemoehybrid import GRANITEMOEHYBRID
 from reference.checkpoints.families.kimi_linear import KIMI_LINEAR
 from reference.checkpoints.families.lfm2 import LFM2
+from reference.checkpoints.families.lfm2_moe import LFM2_MOE
+from reference.checkpoints.families.lfm3 import LFM3
 from reference.checkpoints.families.llama import LLAMA
 from reference.checkpoints.families.mamba2 import MAMBA2
 from reference.checkpoints.families.minimax import MINIMAX
@@ -63,6 +65,8 @@ FAMILIES = (
     BAMBA,
     GRANITEMOEHYBRID,
     LFM2,
+    LFM2_MOE,
+    LFM3,
     OLMO3,
     GEMMA3,
     GRANITE,
