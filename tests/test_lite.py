@@ -8,7 +8,7 @@ import pytest
 from reference.book.manifest import read_manifest
 from tools import lite
 from tools.chapters import read_notebook
-from tools.copies import hold_images
+from tools.copies import RELATIVE_LINK, hold_images, lead_links
 
 FOUND = {"sklearn": "scikit-learn", "yaml": "pyyaml"}  # where module and package have other names
 CHAPTERS = [chapter for chapter in read_manifest().chapters if chapter.number in lite.CHAPTERS]
@@ -24,9 +24,20 @@ def test_the_first_cell_installs_and_all_else_stays(chapter, tmp_path):
     assert lite.PROJECT in first.source and "deps=False" in first.source
     rest = [cell for cell in copy.cells if cell is not first]
     hold_images(original)
+    lead_links(original, None, [path.name])
     assert [cell.source for cell in rest] == [cell.source for cell in original.cells]
     assert sum(bool(cell.get("outputs")) for cell in rest) > 20
     assert "jupytext" not in copy.metadata
+
+
+def test_links_lead_to_a_chapter_that_is_there_or_are_plain_words(tmp_path):
+    paths = lite.contents(CHAPTERS, tmp_path)
+    found = set()
+    for path in paths:
+        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+        found |= {link["target"].partition("#")[0] for text in cells for link in RELATIVE_LINK.finditer(text)}
+    assert {target for target in found if not target.startswith("attachment:")} <= {path.name for path in paths}
+    assert CHAPTERS[0].notebook.name in found
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda c: c.name)

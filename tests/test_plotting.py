@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
+from reference.book.manifest import Planned, read_manifest
 from reference.plotting import _figures, show_figure
 from reference.plotting._drawn import SAME, compare_drawn, drawn_data
+from reference.plotting.ch00 import draw_map
 from reference.plotting.ch10 import label_ends
 
 
@@ -258,3 +260,17 @@ def test_names_at_the_ends_of_lines_keep_their_distance_and_order():
     assert min(np.diff(heights)) > 0.0999 and heights[-1] <= 1.02
     assert places["the lowest"] == pytest.approx(0.02) and places["middle"] == pytest.approx(0.5)
     assert places["third"] < places["also top"] < places["top"]
+
+
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_every_box_of_the_map_lies_within_it(more):
+    book = read_manifest()
+    planned = [Planned(90 + n, "To come", "Which?") for n in range(more)]
+    fig = draw_map(book._replace(planned=planned))
+    [ax] = fig.axes
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    boxes = [patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches]
+    boxes = boxes[: len(book.chapters) + more]
+    assert len(boxes) == len(book.chapters) + more
+    assert all(left <= box.x0 and box.x1 <= right and low <= box.y0 and box.y1 <= high for box in boxes)
+    plt.close(fig)

@@ -6,6 +6,7 @@ Each is a new notebook without jupytext's pairing: saving it writes no text form
 import copy
 import re
 from base64 import b64encode, b85encode
+from collections.abc import Container
 from pathlib import Path
 from zlib import compress
 
@@ -63,6 +64,25 @@ def hold_images(notebook: nbformat.NotebookNode) -> None:
             cell.source = cell.source.replace(image[0], f"![{image['alt']}](attachment:{name})")
 
 
+def lead_links(notebook: nbformat.NotebookNode, repository: str | None, beside: Container[str] = ()) -> None:
+    """Let relative links lead to the book's address, in place; without one they become plain words.
+
+    beside: names of files that lie beside the copy; links to those stay.
+    """
+
+    def led(link: re.Match) -> str:
+        if link["target"].partition("#")[0] in beside:
+            return link[0]
+        if repository is None:
+            return link["words"]
+        inside, up = re.subn(r"^\.\./", "", link["target"])
+        return f"[{link['words']}]({repository}/blob/main/{inside if up else 'chapters/' + inside})"
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = RELATIVE_LINK.sub(led, cell.source)
+
+
 def downloadable(notebook: nbformat.NotebookNode, repository: str | None = None) -> nbformat.NotebookNode:
     """The copy that the site offers: it says what it needs, in its first cell and where its first code cell fails.
 
@@ -72,16 +92,7 @@ def downloadable(notebook: nbformat.NotebookNode, repository: str | None = None)
     own = working(notebook)
     hold_images(own)
     where = f"get it from {repository}" if repository else "get the book's folder"
-
-    def absolute(link: re.Match) -> str:
-        if repository is None:
-            return link["words"]
-        inside, up = re.subn(r"^\.\./", "", link["target"])
-        return f"[{link['words']}]({repository}/blob/main/{inside if up else 'chapters/' + inside})"
-
-    for cell in own.cells:
-        if cell.cell_type == "markdown":
-            cell.source = RELATIVE_LINK.sub(absolute, cell.source)
+    lead_links(own, repository)
     title, _, rest = own.cells[0].source.partition("\n")
     own.cells[0].source = f"{title}\n\n{NEEDS.format(where=where)}\n{rest}"
     first = next(cell for cell in own.cells if cell.cell_type == "code")

@@ -37,7 +37,8 @@ QUERIES = (9, 15, 18)
 TITLES = (
     "X: row 1 is its unit vector",
     "row 2 undoes row 1",
-    *(f"row {t} undoes rows 1 to {t - 1}" for t in (3, 4, 5)),
+    "row 3 undoes rows 1 and 2",
+    *(f"row {t} undoes rows 1 to {t - 1}" for t in (4, 5)),
 )
 BLUE, DARK, GREY = COLORS["delta"], COLORS["softmax"], "#BBBBBB"
 
@@ -109,7 +110,8 @@ def draw_matrix(ax: Axes, values: list | np.ndarray, frame: int | None = None) -
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0, labelsize=7)
     if frame is not None:
-        ax.add_patch(plt.Rectangle((-0.5, frame - 0.5), frame + 1, 1, fill=False, edgecolor=DARK, linewidth=1.6))
+        box = {"fill": False, "edgecolor": DARK, "linewidth": 1.6, "clip_on": False}
+        ax.add_patch(plt.Rectangle((-0.5, frame - 0.5), frame + 1, 1, **box))
 
 
 def cache_numbers() -> dict:
@@ -224,7 +226,8 @@ def png(strip: Strip) -> bytes:
     use_style()
     numbers = strip.numbers()
     fig, buffer = strip.draw(numbers), io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=130, metadata={"Software": None, NUMBERS: json.dumps(numbers)})
+    about = {"Software": None, NUMBERS: json.dumps(numbers)}
+    fig.savefig(buffer, format="png", dpi=130, bbox_inches="tight", pad_inches=0.08, metadata=about)  # nothing is cut
     plt.close(fig)
     return buffer.getvalue()
 

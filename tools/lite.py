@@ -19,7 +19,7 @@ import nbformat
 from reference.book.manifest import ROOT, Chapter, read_manifest
 from reference.files import write_text
 from tools.chapters import read_notebook
-from tools.copies import check_ours, hold_images, working
+from tools.copies import check_ours, hold_images, lead_links, working
 
 CHAPTERS = (1, 2, 3)  # NumPy alone: a test imports what they import with PyTorch blocked
 PACKAGES = ("matplotlib", "numpy", "pyyaml", "scikit-learn", "threadpoolctl", "tqdm")  # Pyodide has them all
@@ -32,10 +32,14 @@ await piplite.install("{project}", deps=False)  # PyTorch isn't there, and isn't
 PROJECT = "delta-rule-to-hybrid-llm"
 
 
-def in_the_browser(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The copy for JupyterLite: its first code cell installs, its outputs stay, its kernel is Pyodide's."""
+def in_the_browser(notebook: nbformat.NotebookNode, beside: list[str]) -> nbformat.NotebookNode:
+    """The copy for JupyterLite: its first code cell installs, its outputs stay, its kernel is Pyodide's.
+
+    beside: the notebooks' names; links to anything else lead to the book's address, if it has one.
+    """
     own = working(notebook)
     hold_images(own)
+    lead_links(own, read_manifest().repository or None, beside)
     first = next(n for n, cell in enumerate(own.cells) if cell.cell_type == "code")
     install = nbformat.v4.new_code_cell(FIRST_CELL.format(packages=list(PACKAGES), project=PROJECT))
     install["id"] = "install"
@@ -56,7 +60,8 @@ def contents(chapters: list[Chapter], folder: Path) -> list[Path]:
     """The notebooks, written to `folder`."""
     paths = [folder / chapter.notebook.name for chapter in chapters]
     for chapter, path in zip(chapters, paths, strict=True):
-        write_text(path, nbformat.writes(in_the_browser(read_notebook(chapter))))
+        copy = in_the_browser(read_notebook(chapter), [p.name for p in paths])
+        write_text(path, nbformat.writes(copy))
     return paths
 
 

@@ -10,6 +10,7 @@ TASK = re.compile(
     r"(?P<section>\d+\.\d+) (?P<task>.+) \((?P<test>[^;]+); (?P<steps>[\d,]+) steps; chance (?P<chance>[\d.]+)\)"
 )
 STACK = re.compile(r" +(?P<kind>\S+) +(?P<verdict>yes|partly|no) +(?P<share>[\d.]+ ± [\d.]+) +(?P<layers>\d+ x .+)")
+NO_BREAK = "\N{NO-BREAK SPACE}"
 COLUMNS = ("linear", "hybrid", "softmax")  # every other kind is a share of softmax layers, such as 3:1
 
 
@@ -31,7 +32,7 @@ def results_table(book: Manifest) -> str:
     lines = [f"| task | chance | {' | '.join(COLUMNS)} | section |", "|---|---|---|---|---|---|"]
     for task, found in rows:
         test = "" if task["test"] in task["task"] else f", {task['test']}"
-        cells = ["<br>".join(found[column]) or "–" for column in COLUMNS]
+        cells = ["<br>".join(found[column]).replace(" ", NO_BREAK) or "–" for column in COLUMNS]
         lines.append(f"| {task['task']}{test} | {task['chance']} | {' | '.join(cells)} | {task['section']} |")
     return "\n".join(lines)
 

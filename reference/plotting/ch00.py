@@ -34,8 +34,10 @@ def draw_map(manifest: Manifest) -> Figure:
     """All chapters of book.yml, written or planned, in three groups that meet."""
     titles = {chapter.number: chapter.title for chapter in (*manifest.chapters, *manifest.planned)}
     listed = {number for numbers, _ in PARTS.values() for number in numbers} | {0}
-    fig, ax = plt.subplots(figsize=(6.4, 6.1))
-    ax.set(xlim=(0, 10), ylim=(-0.9, 10.6))
+    rows = (len(set(titles) - listed) + len(list(PARTS.values())[-1][0]) + 1) // 2  # of the last part
+    low = 3.15 - 0.9 - 0.95 * (rows - 1) - 0.25
+    fig, ax = plt.subplots(figsize=(6.4, 0.53 * (10.6 - low)))
+    ax.set(xlim=(0, 10), ylim=(low, 10.6))
     ax.set_axis_off()
     _box(ax, 3.0, 9.75, 4.0, f"00  {titles[0]}", "white")
     lefts, tops, columns = [0.0, 5.2, 0.0], [8.6, 8.6, 3.15], [1, 1, 2]

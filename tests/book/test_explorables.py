@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from reference.book.manifest import ROOT
-from reference.equations import delta_step, gated_delta_step, hebbian_step, read
+from reference.checkpoints.published import published_config
+from reference.equations import delta_step, gated_delta_step, hebbian_step, kda_step, read
+from reference.model.costs import bytes_of_cache
 from tools import explorables
 from tools.measure_page import browser, find_browser
 from tools.site_cells import EXPLORABLE, EXPLORABLE_SCRIPTS, explorable_html
@@ -17,7 +19,8 @@ NAMES = ("state", "triangle", "cache", "select", "rotate")
 CLOSE = 1e-9
 PAGE = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1"></head>'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    "<style>:root {{ --pst-color-primary: #0a5; --pst-color-text-base: #000 }}</style></head>"
     '<body class="bd-article">{figures}{scripts}</body></html>'
 )
 
@@ -118,12 +121,16 @@ def test_written_colours_are_in_the_state_as_numpy_writes_them(tab):
         ("hebb", lambda S, k, v: hebbian_step(S, k, v, 0.8)),
         ("delta", lambda S, k, v: delta_step(S, k, v, 0.8)),
         ("gated", lambda S, k, v: gated_delta_step(S, k, v, np.log(0.5), 0.8)),
+        ("kda", lambda S, k, v: kda_step(S, k, v, np.log([0.5, 0.9, 0.5, 0.2]), 0.8)),
     ):
         press(tab, "state", "restart")
         choose(tab, rule)
         slide(tab, "state", 0, 0.8)
         if rule == "gated":
             slide(tab, "state", 1, 0.5)
+        if rule == "kda":
+            slide(tab, "state", 2, 0.9)
+            slide(tab, "state", 4, 0.2)
         S, states = np.zeros((4, 3)), []
         for name, k, colour, v in writes:
             choose(tab, name)
@@ -139,11 +146,12 @@ def test_written_colours_are_in_the_state_as_numpy_writes_them(tab):
         assert np.abs(table(tab, "state") - states[-1]).max() <= 0.0051
 
 
-def test_the_triangle_is_filled_row_by_row(tab):
-    slide(tab, "triangle", 0, 0.6)
-    slide(tab, "triangle", 1, 0.5)
+@pytest.mark.parametrize(("cosine", "beta"), [(0.6, 0.5), (0.95, 1.0), (0.0, 0.3)])
+def test_the_triangle_is_filled_row_by_row(tab, cosine, beta):
+    slide(tab, "triangle", 0, cosine)
+    slide(tab, "triangle", 1, beta)
     press(tab, "triangle", "all")
-    A = np.tril(0.5 * np.full((5, 5), 0.6), -1)
+    A = np.tril(beta * np.full((5, 5), cosine), -1)
     X = np.linalg.inv(np.eye(5) + A)
     script = """[...document.querySelectorAll("[data-name=triangle] table")[1].querySelectorAll("td[style]")]
         .map((cell) => Number(cell.textContent.replace("−", "-")))"""
@@ -159,9 +167,13 @@ def test_the_cache_grows_and_the_state_does_not(tab):
     short = tab.value(cells)
     slide(tab, "cache", 0, 20)
     long = tab.value(cells)
-    models = explorables.stored()["models"]
-    assert [row[0] for row in short] == [row[0] for row in long] and len(long) == len(models)
-    assert long[0][1] == f"{models[0]['per_token'] * 2**20 / 2**30:.0f} GiB"
+    assert [row[0] for row in short] == [row[0] for row in long] and len(long) == len(explorables.MODELS)
+    units = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    for T, rows in ((2**10, short), (2**20, long)):
+        for family, row in zip(explorables.MODELS, rows, strict=True):
+            state, cache, both = (float(x.split()[0]) * units[x.split()[1]] for x in row)
+            assert both == pytest.approx(bytes_of_cache(published_config(family), T), rel=0.01)
+            assert state + cache == pytest.approx(both, rel=0.01)
 
 
 def test_the_selection_reads_k_tokens_and_never_a_later_one(tab):
@@ -171,6 +183,22 @@ def test_the_selection_reads_k_tokens_and_never_a_later_one(tab):
     chosen = tab.value(script)
     assert 2 <= len(chosen) <= 3 and max(chosen) <= 8
     assert not tab.value("document.querySelectorAll('[data-name=select] button.later.read').length")
+    scores = explorables.selection()["scores"]
+    for k in (1, 4, 12):
+        slide(tab, "select", 0, k)
+        for query, row in enumerate(scores):
+            tab.value(f"document.querySelector('[data-name=select] [data-token=\"{query}\"]').click()")
+            marked = (
+                "[...document.querySelectorAll('[data-name=select] button')].map((b) => b.getAttribute('aria-label'))"
+            )
+            read_ones = [i for i, words in enumerate(tab.value(marked)) if ": read, score" in words]
+            best = np.sort(np.argsort(-np.array(row[: query + 1]), kind="stable")[:k])  # of equal ones the earlier
+            assert read_ones == [i for i in best if i != query], (k, query)
+
+
+def test_the_query_keeps_the_focus(tab):
+    tab.value("document.querySelector('[data-name=select] [data-token=\"11\"]').click()")
+    assert tab.value("document.activeElement.dataset.token") == "11"
 
 
 def test_moving_both_positions_keeps_the_product(tab):
@@ -178,10 +206,77 @@ def test_moving_both_positions_keeps_the_product(tab):
         "document.querySelector('[data-name=rotate] .explorable-said').textContent.match(/product is ([^ ]+?)\\. /)[1]"
     )
     first = tab.value(product)
-    slide(tab, "rotate", 2, 9)
+    for _ in range(3):
+        press(tab, "rotate", "next")
     assert tab.value(product) == first
-    slide(tab, "rotate", 1, 5)
+    positions = "[...document.querySelectorAll('[data-name=rotate] output')].map((e) => Number(e.textContent))"
+    m, n, turn = tab.value(positions)
+    assert (m, n) == (9, 5) and f"q turned by {m} × {turn:.2f}, k by {n}" in tab.value(
+        "document.querySelector('[data-name=rotate] .explorable-said').textContent"
+    )
+    slide(tab, "rotate", 1, 2)
     assert tab.value(product) != first
+    for m, n, turn in ((9, 2, 0.3), (20, 0, 0.05), (13, 4, 1.0)):
+        for slider, value in enumerate((m, n, turn)):
+            slide(tab, "rotate", slider, value)
+        k = 0.8 + 0.6j
+        wanted = (np.exp(1j * m * turn) * np.conj(k * np.exp(1j * n * turn))).real
+        assert float(tab.value(product).replace("−", "-")) == pytest.approx(wanted, abs=0.00051)
+    press(tab, "rotate", "next")
+    slide(tab, "rotate", 0, 20)
+    press(tab, "rotate", "next")
+    assert tab.value(positions)[0] == 20  # neither leaves its slider
+
+
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39, "ArrowDown": 40, "ArrowLeft": 37}
+
+
+def strike(tab, key: str, times: int = 1) -> None:
+    """Press a key of the keyboard."""
+    about = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": KEYS[key]}
+    text = {"Enter": "\r", " ": " "}.get(key)
+    for _ in range(times):
+        tab.call("Input.dispatchKeyEvent", type="keyDown", **about, **({"text": text} if text else {}))
+        tab.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_everything_can_be_done_with_the_keyboard_alone(tab, width):
+    tab.width(width)
+    tab.open(tab.value("location.href"))
+    focused = "document.activeElement"
+    where = f"{focused}.closest('.explorable')?.dataset.name"
+    seen = []
+    for _ in range(80):
+        strike(tab, "Tab")
+        if (name := tab.value(where)) is None:
+            break
+        seen.append(name)
+        outline = tab.value(f"getComputedStyle({focused}).outlineStyle + getComputedStyle({focused}).outlineWidth")
+        assert outline == "solid3px", (name, outline)
+        match tab.value(f"{focused}.type"), tab.value(f"{focused}.dataset.do"):
+            case "radio", _ if name == "state":
+                strike(tab, "ArrowRight")  # the next rule, key, colour
+            case "button", "write" | "all":
+                strike(tab, " ")
+            case "button", "next" if name == "rotate":
+                strike(tab, "Enter", 2)
+            case "range", _:
+                strike(tab, "ArrowLeft")
+            case "button", None if tab.value(f"{focused}.dataset.token") == "8":
+                strike(tab, "Enter")
+    assert list(dict.fromkeys(seen)) == list(NAMES)
+    half = np.eye(4)[1]  # the keys: gated delta, B, sky; beta and what is kept at 0.95 and 0.85
+    S = gated_delta_step(np.zeros((4, 3)), half, np.array([0.3, 0.7, 0.9]), np.log(0.85), 0.95)
+    assert np.abs(table(tab, "state") - S).max() <= 0.0051
+    filled = "[...document.querySelectorAll('[data-name=triangle] table td[style]')].map((e) => e.textContent)"
+    assert len(tab.value(filled)) == 10 + 15 and float(tab.value(filled)[0]) == pytest.approx(0.95 * 0.45, abs=0.0051)
+    said = {n: tab.value(f"document.querySelector('[data-name={n}] .explorable-said')?.textContent") for n in NAMES}
+    assert "asked for: (0.30, 0.70, 0.90)" in said["state"] and said["triangle"].startswith("x5 = e5")
+    assert "16,384 tokens" in tab.value("document.querySelector('[data-name=cache] caption').textContent")
+    assert said["select"].startswith("The token “dog” reads 3 of 9") and "q turned by 7" in said["rotate"]
+    assert tab.errors == []
+    tab.width(1400)
 
 
 def test_everything_has_a_name_and_nothing_is_wider_than_a_phone(tab):
@@ -189,14 +284,15 @@ def test_everything_has_a_name_and_nothing_is_wider_than_a_phone(tab):
         !(e.textContent.trim() || e.getAttribute("aria-label") || e.closest("label")?.textContent.trim())).length"""
     assert tab.value(nameless) == 0
     assert tab.value("document.querySelectorAll('.explorable [tabindex=\"-1\"]').length") == 0
-    tab.width(390)
+    tab.width(360)  # a chapter's page has wider margins than this one: 390 there
     tab.open(tab.value("location.href"))
-    wide = """[...document.querySelectorAll(".explorable *")].filter((e) => e.getBoundingClientRect().right > 390)
+    press(tab, "triangle", "all")
+    wide = """[...document.querySelectorAll(".explorable *")].filter((e) => e.getBoundingClientRect().right > 360)
         .filter((e) => !e.closest("table")).map((e) => e.outerHTML.slice(0, 80))"""
-    assert tab.value(wide) == [] and tab.value("document.documentElement.scrollWidth") <= 390
+    assert tab.value(wide) == [] and tab.value("document.documentElement.scrollWidth") <= 360
     matrix = "[...document.querySelectorAll('.explorable-matrix')].map((e) => e.getBoundingClientRect().right)"
-    assert max(tab.value(matrix)) <= 390
+    assert max(tab.value(matrix)) <= 360 - 8 - 17  # the body's margin, the figure's padding and border
     bars = "[...document.querySelectorAll('[data-name=cache] td.bar')].map((e) => e.getBoundingClientRect())"
-    assert tab.value(f"{bars}.filter((box) => box.width > 200 && box.right <= 390).length") == 6
+    assert tab.value(f"{bars}.filter((box) => box.width > 200 && box.right <= 360).length") == 6
     tab.width(1400)
     assert tab.errors == []

@@ -27,7 +27,10 @@ def test_there_is_no_strip_without_a_mark_and_none_is_blank():
     assert {m["name"] for c in MARKED for m in EXPLORABLE.finditer(prose(c))} == set(frames.STRIPS)
     for name in frames.STRIPS:
         with Image.open(frames.FOLDER / f"{name}.png") as image:
-            assert image.width < 1300 and np.asarray(image.convert("L")).std() > 10
+            grey = np.asarray(image.convert("L"))
+            assert image.width < 1300 and grey.std() > 10
+            rim = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+            assert rim.min() == 255, f"{name}: something is cut at the rim"
 
 
 def test_the_frames_show_what_their_words_say():

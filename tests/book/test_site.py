@@ -258,6 +258,13 @@ def test_tables_of_sentences_are_marked_and_others_are_not():
     assert marked.startswith('<div class="prose-table" style="--column-2: \'b&#x27;s: \'">')
 
 
+def test_every_column_of_a_stacked_table_has_its_name_on_a_phone(site, pages):
+    styles = read(ROOT / "site" / "_static" / "book.css")
+    named = {int(n) for page in pages for n in re.findall(r"--column-(\d+):", read(page))}
+    shown = {int(n) for n in re.findall(r"td:nth-child\((\d+)\)::before \{ content: var\(--column-\1\)", styles)}
+    assert max(named) >= 6 and named <= shown
+
+
 def test_search_reads_its_excerpts_from_a_script(site, pages):
     html = read(site / "search.html")
     scripts = [html.index(name) for name in ("search_texts.js", "search_offline.js", "searchtools.js")]

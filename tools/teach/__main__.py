@@ -1,11 +1,13 @@
 """Write the teacher's pack: `python -m tools.teach [--out DIR] [--pdf]`.
 
     plan.md         lessons of 60 and 90 minutes, a course of six weeks, misconceptions per exercise
-    slides/         per chapter, Markdown; below html/ as pages where sphinx-revealjs is installed
+    slides/         per chapter, Markdown; below html/ as pages where sphinx-revealjs is installed (space: next,
+                    S: speaker's notes, Esc: overview, ?print-pdf behind the address: for printing)
     figures.zip     every figure with caption, text alternative and licence
     equations.tex   every numbered equation
-    questions.md    questions with answers; questions/ the same for text2qti, and QTI archives where it is installed
-    cards.tsv       front and back, for Anki
+    questions.md    with options and an explanation of each, or free; questions/ the same for text2qti, and as QTI
+                    archives where it is installed
+    cards.tsv       front, back and tag, for Anki (File, Import)
     student/        the chapters without solutions; solutions/ the chapters with them
     nbgrader/       the chapters as assignments of nbgrader, and its settings
     pdf/            with --pdf: book.pdf with an outline, and its parts, where Chromium or Chrome is installed

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import html
 import io
 import re
 import subprocess
@@ -21,24 +22,34 @@ from tools.teach.reading import Lesson, plain
 LICENCE = "Text and figures: CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). Name the book: {title}."
 STAMP = (1980, 1, 1, 0, 0, 0)  # the same bytes every time
 TERM = re.compile(r"^### (?P<term>[^\n]+)\n\n(?P<text>(?:(?!^#).)+)", re.M | re.S)
+CARDS = """#separator:tab
+#html:true
+#notetype:Basic
+#tags column:3
+"""
+MARKUP = ((re.compile(r"\*\*([^*]+)\*\*"), r"<b>\1</b>"), (re.compile(r"\*(?=\S)([^*]+)(?<=\S)\*"), r"<i>\1</i>"))
+PARTS = re.compile(r"(`[^`]+`|\$[^$]+\$)")
 PREAMBLE = "% Every numbered equation of the book, by chapter. Needs amsmath and amssymb.\n"
 
 
-def figure_rows(lessons: list[Lesson]) -> list[dict[str, str]]:
-    """name, chapter, section and text alternative of every figure, each once."""
-    rows = {}
+def figure_rows(lessons: list[Lesson], title: str = "") -> list[dict[str, str]]:
+    """File, number, chapter, section, caption (with the book's name and licence) and text alternative of every figure,
+    each once."""
+    rows, credit = {}, f"From “{title}”, CC BY 4.0."
     for lesson in lessons:
-        for section in lesson.sections:
-            for figure in section.figures:
-                row = {"file": f"{figure.name}.svg", "chapter": lesson.title, "section": section.title}
-                rows.setdefault(figure.name, row | {"caption": section.lead, "alt": figure.alt})
+        figures = [(section, figure) for section in lesson.sections for figure in section.figures]
+        for n, (section, figure) in enumerate(figures, 1):
+            number = f"{lesson.chapter.number}.{n}"  # as on the site
+            caption = f"Figure {number}: {figure.alt} {credit}"
+            row = {"file": f"{figure.name}.svg", "number": number, "chapter": lesson.title, "section": section.title}
+            rows.setdefault(figure.name, row | {"caption": caption, "alt": figure.alt})
     return list(rows.values())
 
 
 def write_figures(lessons: list[Lesson], out: Path, title: str) -> int:
     """figures.zip: SVG (and PNG where a browser can draw them), a table of captions, the licence. Returns how many."""
-    rows, table = figure_rows(lessons), io.StringIO()
-    writer = csv.DictWriter(table, ["file", "chapter", "section", "caption", "alt"], lineterminator="\n")
+    rows, table = figure_rows(lessons, title), io.StringIO()
+    writer = csv.DictWriter(table, [*rows[0]], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     packed = io.BytesIO()
@@ -93,15 +104,29 @@ def equations_tex(lessons: list[Lesson]) -> str:
 
 
 def cards_tsv(lessons: list[Lesson]) -> str:
-    """Cards for Anki and the like, front and back: terms of the glossary, and the predictions."""
+    """Cards for Anki and the like, front, back and tag: terms of the glossary, and the predictions."""
     glossary = (ROOT / "appendix" / "glossary.md").read_text(encoding="utf-8")
-    rows = [(match["term"], plain(match["text"])) for match in TERM.finditer(glossary)]
-    rows += [(question, answer) for lesson in lessons for _, question, answer in questions_of(lesson)]
-    return "".join(f"{_cell(front)}\t{_cell(back)}\n" for front, back in rows)
+    rows = [(match["term"], plain(match["text"]), "glossary") for match in TERM.finditer(glossary)]
+    for lesson in lessons:
+        tag = f"chapter-{lesson.chapter.number:02d}"
+        rows += [(question, answer, tag) for _, question, answer in questions_of(lesson)]
+    return CARDS + "".join(f"{as_html(front)}\t{as_html(back)}\t{tag}\n" for front, back, tag in rows)
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.split())
+def as_html(text: str) -> str:
+    """Plain Markdown as Anki shows it: formulas between \\( and \\), code, bold and italic words."""
+    parts = []
+    for part in PARTS.split(" ".join(text.split())):
+        escaped = html.escape(part, quote=False)
+        if part.startswith("`"):
+            parts.append(f"<code>{escaped[1:-1]}</code>")
+        elif part.startswith("$"):
+            parts.append(f"\\({escaped[1:-1]}\\)")
+        else:
+            for pattern, tag in MARKUP:
+                escaped = pattern.sub(tag, escaped)
+            parts.append(escaped)
+    return "".join(parts)
 
 
 def write_pdf(book: Manifest, site: Path, out: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from reference.book.manifest import Manifest
 from tools.teach.reading import Exercise, Lesson, Section
 
+QUESTIONS = 10  # minutes of a lesson
 COURSE = """## A course of six weeks
 
 Two lessons a week of 90 minutes. A week's exercises marked *core* are homework; *useful* and *extra* are for those who
@@ -30,6 +31,16 @@ def in_class(sections: list[Section], minutes: int) -> tuple[list[Section], list
     return taken, others
 
 
+def exercises_in_class(lesson: Lesson, minutes: int) -> list[Exercise]:
+    """The exercises that fit into so many minutes: first those marked core, then useful ones."""
+    taken = []
+    for weight in ("core", "useful"):
+        for exercise in of_weight(lesson, weight):
+            if sum(e.minutes for e in taken) + exercise.minutes <= minutes:
+                taken.append(exercise)
+    return [exercise for exercise in lesson.exercises if exercise in taken]
+
+
 def of_weight(lesson: Lesson, weight: str) -> list[Exercise]:
     """The chapter's exercises with that mark of importance."""
     return [e for e in lesson.exercises if e.weight == weight]
@@ -42,16 +53,24 @@ def plan_of(lesson: Lesson) -> str:
     lines += [f"**They need** {needs}. **The notebook runs** in at most {minutes} minutes.", ""]
     lines += ["**After it they can**", "", *(f"- {goal}" for goal in lesson.goals), ""]
     for minutes in (60, 90):
-        taken, others = in_class(lesson.sections, minutes - 10)
-        lines += [
-            f"**{minutes} minutes** (10 of them for questions): "
-            + "; ".join(f"{s.title} ({s.minutes})" for s in taken)
-            + "."
-        ]
-        lines += [f"To read at home: {'; '.join(s.title for s in others)}.", ""] if others else [""]
+        taken, others = in_class(lesson.sections, minutes - QUESTIONS)
+        left = minutes - QUESTIONS - sum(section.minutes for section in taken)
+        solved = exercises_in_class(lesson, left)
+        lines += [f"**{minutes} minutes**, of them {QUESTIONS} for questions", ""]
+        lines += ["- in class: " + "; ".join(f"{s.title} ({s.minutes})" for s in taken)]
+        if solved:
+            lines += [
+                "- then, everyone in their own notebook: "
+                + "; ".join(f"exercise {e.number} ({e.minutes})" for e in solved)
+            ]
+        homework = [e.number for e in of_weight(lesson, "core") if e not in solved]
+        read = [f"to read {s.title}" for s in others]
+        if homework:
+            read.append(f"exercises {', '.join(homework)}" if len(homework) > 1 else f"exercise {homework[0]}")
+        lines += [f"- at home: {'; '.join(read or ['the other exercises, for those who want more'])}", ""]
     lines += ["**Exercises**", "", "| | exercise | difficulty | importance | minutes |", "|---|---|---|---|---|"]
     lines += [f"| {e.number} | {e.title} | {e.stars} | {e.weight or '-'} | {e.minutes} |" for e in lesson.exercises]
-    lines += ["", "**Misconceptions** that the verdicts recognize", ""]
+    lines += ["", "**Misconceptions and slips** that the verdicts recognize", ""]
     for exercise in lesson.exercises:
         lines += [f"- {exercise.number}: {idea}" for idea in exercise.misconceptions]
     return "\n".join([*lines, ""])
@@ -61,7 +80,8 @@ def plan(lessons: list[Lesson], book: Manifest) -> str:
     """plan.md."""
     rest = "; ".join(lesson.title for lesson in lessons if lesson.chapter.number > 11)
     about = (
-        "Minutes of sections are estimates: 150 words a minute, and 0.7 minutes for each cell that is run. "
+        "Minutes of sections are estimates: 150 words a minute, 0.7 minutes for each cell that is run, and 2 for each "
+        "prediction that the class votes on and discusses. Minutes of exercises are the book's. "
         "Slides, figures and questions of this pack have the same numbers as the chapters."
     )
     parts = [

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +20,17 @@ MARKS = re.compile(
 NO_PARAGRAPH = ("|", "-", "```", "$$", "![")
 COMMENT = re.compile(r"<!--.*?-->|!\[[^\]]*\]\([^)\s]+\)", re.S)
 LINK = re.compile(r"\[([^\]\[]+)\]\([^)\s]+\)")
+CITED = re.compile(r"(?<=\w )\[([^\]\[]+ \d{4}\w?)\]\(#\w+\)(?=[,.;:])")  # after a word, before a stop
+DISPLAY = re.compile(r"\$\$\s*(?P<body>.+?)\s*\$\$", re.S)
+TAG = re.compile(r"\s*\\tag\{(?P<number>\d+\.\d+)\}")
+ITEM = re.compile(r"^(?:- |\d+\. )", re.M)
+PLACE = re.compile(r"\s*(?:The next (?:cell|paragraphs?)|The cell below|The figure shows|See the)\b[^.]*\.")
 SENTENCE = re.compile(r"(?<=[.?!:])\s+(?=[A-Z(\"`*$])")
 BACK_MATTER = ("Exercises", "Summary", "Symbols", "References")
-WORDS_A_MINUTE, MINUTES_A_CELL = 150, 0.7
+MOST_LINES, MOST_COLUMNS = 19, 92  # of code and output on a slide
+PROGRESS = re.compile(r"\d%\||\r")  # a bar, as it stood when the cell ended
+FEW_WORDS = 23  # a question of so few leans on what stands before it
+WORDS_A_MINUTE, MINUTES_A_CELL, MINUTES_A_PREDICTION = 150, 0.7, 2
 
 
 @dataclass
@@ -34,10 +43,41 @@ class Figure:
 
 @dataclass
 class Prediction:
-    """What a reader is asked to predict, and the answer that stands folded below it."""
+    """What a reader is asked to predict, the answer that stands folded below it, and the words that lead to it."""
 
     text: str
     answer: str
+    context: str = ""
+
+    @property
+    def away(self) -> str:
+        """The answer without the sentences that point to another place of the page."""
+        return PLACE.sub("", self.answer).strip() or self.answer
+
+
+@dataclass
+class Paragraph:
+    """A paragraph in plain words; items: the points of the list below it."""
+
+    text: str
+    items: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Equation:
+    """A displayed equation; number: its tag, or "" without one."""
+
+    number: str
+    body: str
+
+
+@dataclass
+class Code:
+    """A cell that is short enough for a slide, and what it printed."""
+
+    name: str
+    source: str
+    output: str
 
 
 @dataclass
@@ -56,20 +96,43 @@ class Exercise:
 
 @dataclass
 class Section:
-    """A section: the words of its text, the equations with their numbers, its figures and predictions."""
+    """A section: how many words and cells it has, and its parts in their order."""
 
     title: str
-    lead: str = ""
     words: int = 0
     cells: int = 0
-    equations: list[tuple[str, str]] = field(default_factory=list)
-    figures: list[Figure] = field(default_factory=list)
-    predictions: list[Prediction] = field(default_factory=list)
+    parts: list[Paragraph | Equation | Code | Figure | Prediction] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The title without its number."""
+        return re.sub(r"^\d+\.\d+ ", "", self.title)
+
+    @property
+    def lead(self) -> str:
+        """The first whole sentences; "" where none ends before an equation or a list, or where a cell or a prediction
+        is first: what stands below those gives their answer away."""
+        first = self.parts[0] if self.parts else None
+        return first_sentences(whole_sentences(first.text)) if isinstance(first, Paragraph) else ""
+
+    @property
+    def equations(self) -> list[tuple[str, str]]:
+        """(number, body) of the numbered ones."""
+        return [(part.number, part.body) for part in self.parts if isinstance(part, Equation) and part.number]
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [part for part in self.parts if isinstance(part, Figure)]
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        return [part for part in self.parts if isinstance(part, Prediction)]
 
     @property
     def minutes(self) -> int:
-        """A guess: reading aloud at 150 words a minute, and running the cells."""
-        return max(2, round(self.words / WORDS_A_MINUTE + MINUTES_A_CELL * self.cells))
+        """A guess: reading aloud at 150 words a minute, running the cells, voting on predictions."""
+        asked = MINUTES_A_PREDICTION * len(self.predictions)
+        return max(2, round(self.words / WORDS_A_MINUTE + MINUTES_A_CELL * self.cells) + asked)
 
 
 @dataclass
@@ -130,7 +193,7 @@ def split_at_headings(source: str) -> list[tuple[str | None, str]]:
 
 def plain(text: str) -> str:
     """Markdown with links as their words, without comments, on one line."""
-    return " ".join(LINK.sub(r"\1", COMMENT.sub("", text)).split())
+    return " ".join(LINK.sub(r"\1", CITED.sub(r"(\1)", COMMENT.sub("", text))).split())
 
 
 def first_sentences(text: str, most: int = 45) -> str:
@@ -143,19 +206,71 @@ def first_sentences(text: str, most: int = 45) -> str:
     return " ".join(taken)
 
 
+def whole_sentences(text: str) -> str:
+    """The text without a last sentence that goes on elsewhere: in an equation, a list, a cell."""
+    kept = SENTENCE.split(text)
+    while kept and not kept[-1].rstrip('*_)"').endswith((".", "?", "!")):
+        kept.pop()
+    return " ".join(kept)
+
+
+def last_sentences(text: str, most: int = 45) -> str:
+    """As many whole sentences from the end as fit into `most` words; at least one."""
+    taken: list[str] = []
+    for sentence in reversed(SENTENCE.split(text)):
+        if taken and sum(len(s.split()) for s in [*taken, sentence]) > most:
+            break
+        taken.insert(0, sentence)
+    return " ".join(taken)
+
+
 def _read_text(text: str, section: Section) -> None:
+    predictions = iter(_predictions(text))
+    body = FOLDED.sub("", text)
+    section.words += len(EQUATION.sub("", body).split())
+    pieces = DISPLAY.split(body)
+    for n, piece in enumerate(pieces):
+        if n % 2:
+            tag = TAG.search(piece)
+            section.parts.append(Equation(tag["number"] if tag else "", " ".join(TAG.sub("", piece).split())))
+            continue
+        for paragraph in re.split(r"\n\s*\n", piece):
+            _read_paragraph(paragraph, section, predictions)
+
+
+def _read_paragraph(text: str, section: Section, predictions: Iterator[Prediction]) -> None:
+    before = next((part for part in reversed(section.parts) if isinstance(part, Paragraph)), None)
+    if PREDICT.search(text):
+        prediction, own = next(predictions), plain(text[: PREDICT.search(text).start()])
+        leans = before is not None and len(prediction.text.split()) <= FEW_WORDS
+        prediction.context = own or (_in_words(before) if leans else "")
+        section.parts.append(prediction)
+    elif ITEM.match(text.lstrip()):
+        items = [plain(item) for item in ITEM.split(text.strip()) if item.strip()]
+        if before is not None and before is section.parts[-1]:
+            before.items += items
+        else:
+            section.parts.append(Paragraph("", items))
+    elif plain(text) and not text.lstrip().startswith(NO_PARAGRAPH):
+        section.parts.append(Paragraph(plain(text)))
+
+
+def _in_words(paragraph: Paragraph) -> str:
+    """What leads to a question: the last whole sentences of a paragraph, or all of a list."""
+    if paragraph.items:
+        numbered = [f"({n}) {item}" for n, item in enumerate(paragraph.items, 1)]
+        return " ".join([paragraph.text, *numbered]).strip()
+    return last_sentences(whole_sentences(paragraph.text))
+
+
+def _predictions(text: str) -> list[Prediction]:
+    found = []
     for match in PREDICT.finditer(text):
         folded = FOLDED.search(text, match.end())
         answer = plain(folded["body"]) if folded and folded["title"].startswith("Answer") else ""
-        section.predictions.append(Prediction(plain(match["text"]), answer))
-    body = FOLDED.sub("", text)
-    section.equations += [(number, " ".join(equation.split())) for equation, number in EQUATION.findall(body)]
-    words = EQUATION.sub("", body)
-    section.words += len(words.split())
-    if not section.lead:
-        parts = re.split(r"\n\s*\n", words)
-        paragraphs = [p for p in parts if plain(p) and not p.lstrip().startswith(NO_PARAGRAPH)]
-        section.lead = first_sentences(paragraphs[0]) if paragraphs else ""
+        asked = plain(match["text"])
+        found.append(Prediction(f"Predict {asked}" if asked[:1].islower() else asked, answer))
+    return found
 
 
 def _read_code(cell: nbformat.NotebookNode, lesson: Lesson, part: str) -> None:
@@ -164,10 +279,22 @@ def _read_code(cell: nbformat.NotebookNode, lesson: Lesson, part: str) -> None:
         return
     if not lesson.sections or part in BACK_MATTER:
         return
-    lesson.sections[-1].cells += 1
-    for output in cell.get("outputs", []):
-        if figure := FIGURE.match(output.get("data", {}).get("text/plain", "")):
-            lesson.sections[-1].figures.append(Figure(figure["name"], figure["alt"]))
+    section = lesson.sections[-1]
+    section.cells += 1
+    outputs = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", [])]
+    figures = [figure for output in outputs if (figure := FIGURE.match(output))]
+    section.parts += [Figure(figure["name"], figure["alt"]) for figure in figures]
+    printed = "".join(outputs).rstrip()
+    lines = [*cell.source.splitlines(), *printed.splitlines()]
+    fits = len(lines) <= MOST_LINES and max(map(len, lines), default=0) <= MOST_COLUMNS
+    if (
+        fits
+        and printed
+        and not figures
+        and not PROGRESS.search(printed)
+        and "answer-" not in cell.metadata.get("name", "")
+    ):
+        section.parts.append(Code(cell.metadata.get("name", ""), cell.source, printed))
 
 
 def _exercise(title: str, text: str) -> Exercise:

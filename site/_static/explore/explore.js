@@ -40,17 +40,21 @@ const explorables = (() => {
               ? h("td", { class: "empty" }, "·")
               : h("td", { style: tint(x, most), class: mark(i, j) || false }, number(x, digits))))));
 
-  /** A slider with its name and its value in words: {element, value()}. */
+  /** A slider with its name and its value in words: {element, input, show(value)}. */
   const slider = (name, { min, max, step, value, say = (x) => number(x), change }) => {
     const shown = h("output", {}, say(value));
     const input = h("input", { type: "range", min, max, step, value, "aria-label": name });
     input.setAttribute("aria-valuetext", say(value));
     input.addEventListener("input", () => {
-      shown.textContent = say(Number(input.value));
-      input.setAttribute("aria-valuetext", shown.textContent);
+      show(Number(input.value));
       change(Number(input.value));
     });
-    return { element: h("label", { class: "explorable-slider" }, h("span", {}, name), input, shown), input };
+    const show = (x) => {
+      input.value = x;
+      shown.textContent = say(x);
+      input.setAttribute("aria-valuetext", shown.textContent);
+    };
+    return { element: h("label", { class: "explorable-slider" }, h("span", {}, name), input, shown), input, show };
   };
 
   let groups = 0;

@@ -28,16 +28,26 @@
           arrow(turnedQ, `q at ${m}`, "query"), arrow(turnedK, `k at ${n}`, "key")));
       said.textContent = `q turned by ${m} × ${number(turn)}, k by ${n} × ${number(turn)}: their product is ${number(product, 3)}. Distance ${m - n}: move both, and it stays.`;
     };
-    const position = { min: 0, max: 20, step: 1, say: (x) => `${x}` };
+    const last = 20;
+    const position = { min: 0, max: last, step: 1, say: (x) => `${x}` };
     const set = (assign) => (x) => { assign(x); draw(); };
-    const both = slider("move both", { ...position, min: 0, max: 14, value: 0, change: (x) => { m = 6 + x; n = 2 + x; draw(); } });
+    const query = slider("position of the query", { ...position, value: m, change: set((x) => (m = x)) });
+    const key = slider("position of the key", { ...position, value: n, change: set((x) => (n = x)) });
+    const both = (by) => () => {
+      const step = Math.max(-Math.min(m, n), Math.min(last - Math.max(m, n), by)); // neither leaves its slider
+      [m, n] = [m + step, n + step];
+      query.show(m);
+      key.show(n);
+      draw();
+    };
     draw();
     return h("div", {},
       h("div", { class: "explorable-controls" },
-        slider("position of the query", { ...position, value: m, change: set((x) => (m = x)) }).element,
-        slider("position of the key", { ...position, value: n, change: set((x) => (n = x)) }).element,
-        both.element,
-        slider("radians per position", { min: 0.05, max: 1, step: 0.05, value: turn, change: set((x) => (turn = x)) }).element),
+        query.element, key.element,
+        slider("radians per position", { min: 0.05, max: 1, step: 0.05, value: turn, change: set((x) => (turn = x)) }).element,
+        h("p", { class: "explorable-buttons" },
+          h("button", { type: "button", "data-do": "next", onclick: both(1) }, "Both one later"),
+          h("button", { type: "button", "data-do": "back", onclick: both(-1) }, "Both one earlier"))),
       view, said);
   });
 })();

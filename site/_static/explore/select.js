@@ -7,6 +7,7 @@
     let query = tokens.length - 1, k = 4;
     const view = h("div", { class: "explorable-view" });
     const said = h("p", { class: "explorable-said", "aria-live": "polite" });
+    const focus = (i) => view.querySelector(`[data-token="${i}"]`).focus(); // the buttons were drawn anew
     const draw = () => {
       const row = scores[query], chosen = rules.topK(row, query + 1, k), most = Math.max(...row.slice(0, query + 1), 1);
       view.replaceChildren(
@@ -16,7 +17,7 @@
             const words = { query: "the query", read: `read, score ${row[i]}`, left: `not read, score ${row[i]}`, later: "later" }[state];
             return h("button", {
               type: "button", class: state, "data-token": i, title: words, "aria-label": `${token}: ${words}`,
-              style: i > query ? false : tint(row[i], most), onclick: () => { query = i; draw(); },
+              style: i > query ? false : tint(row[i], most), onclick: () => { query = i; draw(); focus(i); },
             }, token);
           })));
       said.textContent =
