@@ -69,7 +69,7 @@ CATALOGUE = {
     "conversion": Experiment(
         "models",
         "a trained softmax model made a hybrid by distilling, which layer stays, and what likelihood hides",
-        "4 to 12 min",
+        "10 to 30 min",
         chapter=16,
         quick="a few steps of each part: about 20 seconds",
     ),
