@@ -1,9 +1,11 @@
 """What arguments may be: whole numbers within bounds, and no NaN. Every package of the book checks with these."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping
 from numbers import Real
+from pathlib import Path
 from types import NoneType
 from typing import get_args, get_origin
 
@@ -42,6 +44,15 @@ def check_count(name: str, value: object, most: int | None = None) -> None:
     if not is_whole_number(value, 0, most):
         wanted = "a whole number >= 0" if most is None else f"a whole number from 0 to {most}"
         raise ValueError(f"{name}: expected {wanted}, got {cut_short(value)}")
+
+
+def check_place(name: str, value: object) -> Path:
+    """value as a path. Raises TypeError or ValueError if it is none, or empty: Path("") would be the current folder."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name}: expected a folder's name, got {type(value).__name__}")
+    if not os.fspath(value):
+        raise ValueError(f"{name}: expected a folder's name, got an empty one")
+    return Path(value)
 
 
 def check_types(record: object, hints: Mapping[str, object]) -> None:

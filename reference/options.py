@@ -5,6 +5,7 @@ Each type returns the value or says what was expected; argparse puts the option'
 """
 
 import argparse
+import json
 import math
 import os
 import re
@@ -75,6 +76,17 @@ def file_path(text: str) -> Path:
     if is_folder:
         raise argparse.ArgumentTypeError(f"expected a file, {path} is a folder")
     return path
+
+
+def json_object(text: str) -> dict:
+    """{"name": value, ...}."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise argparse.ArgumentTypeError(f'expected a JSON object such as {{"name": true}}, got {text[:80]!r}')
+    return values
 
 
 def model_place(text: str) -> str:

@@ -36,15 +36,21 @@ class HubTokenizer:
         return self.inner.decode(ids.tolist() if isinstance(ids, Tensor) else list(ids), skip_special_tokens=True)
 
     def encode_chat(
-        self, messages: list[dict], tools: list[dict] | None = None, *, add_generation_prompt: bool = True
+        self,
+        messages: list[dict],
+        tools: list[dict] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        **variables: object,
     ) -> list[int]:
         """Ids of a conversation as the chat template writes it, up to where the answer begins.
 
         messages: {"role": "system" | "user" | "assistant" | ..., "content": ...}, from the first on. tools: their JSON
-        schemas. Raises ValueError that names the template's file, also for a template that takes too long or too much.
+        schemas. variables: what else the template asks for, such as Qwen3's enable_thinking=False. Raises ValueError
+        that names the template's file, also for a template that takes too long or too much.
         """
         path, source = self._template(tools is not None)
-        values = self._names() | {"messages": messages, "tools": tools, "documents": None}
+        values = self._names() | {"messages": messages, "tools": tools, "documents": None} | variables
         try:
             text = render_template(source, values | {"add_generation_prompt": add_generation_prompt})
         except ValueError as error:

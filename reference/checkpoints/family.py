@@ -26,7 +26,7 @@ TRUNK = same(
     "hidden_size",
     "intermediate_size",
     "num_attention_heads",
-    "max_position_embeddings",
+    max_position_embeddings=2048,
     num_key_value_heads=lambda ours: ours["num_attention_heads"],
     head_dim=lambda ours: ours["hidden_size"] // ours["num_attention_heads"],
     rms_norm_eps=1e-6,

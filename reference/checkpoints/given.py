@@ -68,6 +68,11 @@ class Given:
                 f"expected {' or '.join(map(repr, allowed))}, got {cut_short(value)}, which is not implemented here",
             )
 
+    def pass_over(self, *names: str) -> None:
+        """Fields that a file may have and that this model has no use for."""
+        for name in names:
+            self.values.pop(name, None)
+
     def fail(self, name: str, problem: str) -> None:
         """Raise ValueError that names the file and the field."""
         raise ValueError(f"{self.path}: {name}: {problem}")

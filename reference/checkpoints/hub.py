@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from reference.arguments import check_place
+
 SMALL = ["*.json", "*.jinja", "tokenizer.model"]
 WEIGHTS = "*.safetensors"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -12,7 +14,7 @@ def find_folder(path_or_hub_id: str | Path, *, weights: bool = True) -> Path:
     """The folder itself, or a copy of the Hub's repository in its cache. weights: False fetches the small files only,
     so that what can be refused is refused before the long download. Raises ValueError that says what was tried."""
     try:
-        folder = Path(path_or_hub_id).expanduser()
+        folder = check_place("path_or_hub_id", path_or_hub_id).expanduser()
     except RuntimeError:  # ~ and the name of nobody
         raise ValueError(f"{path_or_hub_id}: is no folder of anybody here") from None
     if folder.is_dir():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from reference.arguments import check_positive_int, cut_short
+from reference.arguments import check_place, check_positive_int, cut_short
 from reference.checkpoints.families import BY_TYPE, FAMILIES
 from reference.checkpoints.family import Family
 from reference.checkpoints.files import INDEX, SINGLE
@@ -20,6 +21,7 @@ from reference.model.config import HybridConfig
 from reference.model.hybrid import HybridLM
 
 SHARD = 5 * 10**9
+OF_A_MODEL = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")  # others beside them are not ours to remove
 # The first that can say a config is taken: Qwen3-Next can say a dense model, too, as an exception in every layer.
 DENSE_FIRST = sorted(FAMILIES, key=lambda family: "num_experts" in family.fields)
 
@@ -36,15 +38,19 @@ def save_pretrained(
     model's config, or of `family` (a model_type). Returns the folder.
 
     Files are written beside and renamed, config.json last. Raises ValueError, before any file is touched: no family
-    can say the config (the message names the field that each lacks), or the folder holds weights already and overwrite
+    can say the config (the message names the field that each lacks), or the folder holds a model already and overwrite
     is False. A dense 3:1 hybrid of this book is a Qwen3.5, one with experts a Qwen3-Next.
     """
-    folder = Path(path)
+    folder = check_place("path", path)
     check_positive_int("max_shard_bytes", max_shard_bytes)
     chosen, theirs = choose_family(model.config, family)
-    old = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    if old and not overwrite:
-        raise ValueError(f"{folder}: holds {old[0].name} already; give another folder, or overwrite=True")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file, expected a folder")
+    there = sorted(x.name for x in folder.iterdir()) if folder.is_dir() else []
+    model_files = [name for name in there if name.endswith((".safetensors", ".bin"))]
+    model_files += [name for name in there if name == "config.json"]
+    if model_files and not overwrite:
+        raise ValueError(f"{folder}: holds {model_files[0]} already; give another folder, or overwrite=True")
     theirs["dtype"] = str(model.embed_tokens.weight.dtype).removeprefix("torch.")
     with torch.no_grad():
         plan = tensor_plan(chosen, model, chosen.prefixes[0])
@@ -55,9 +61,9 @@ def save_pretrained(
             files = [f"model-{n + 1:05d}-of-{len(shards):05d}.safetensors" for n in range(len(shards))]
         for file, names in zip(files, shards, strict=True):
             _write_shard({name: _joined(plan[name]) for name in names}, folder / file)
-    for path in old:
-        if path.name not in files:
-            path.unlink()
+    for name in there:
+        if OF_A_MODEL.fullmatch(name) and name not in files:
+            (folder / name).unlink()
     (folder / INDEX).unlink(missing_ok=True)
     if len(shards) > 1:
         where = {name: file for file, names in zip(files, shards, strict=True) for name in names}

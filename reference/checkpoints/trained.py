@@ -6,6 +6,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from reference.arguments import check_place
 from reference.checkpoints.given import read_json
 from reference.checkpoints.loading import check_sizes, load_pretrained
 from reference.model.config import HybridConfig
@@ -25,7 +26,7 @@ def load_model(place: str | Path, dtype: torch.dtype | None = None, *, ignore_fi
 def is_trained_here(place: str | Path) -> bool:
     """Whether a place is a folder of `train`'s: its config.json has no model_type. One without config.json counts, too,
     so that the error says how to make one."""
-    folder = Path(place)
+    folder = check_place("place", place)
     if (folder / "config.json").is_file():
         return "model_type" not in read_json(folder / "config.json")
     return folder.is_dir()

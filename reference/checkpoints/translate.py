@@ -43,7 +43,11 @@ def config_from_json(family: Family, given: Given) -> HybridConfig:
         if not isinstance(kind, str) or kind not in family.mixers:
             given.fail("layer_types", f"{family.name} has {sorted(family.mixers)}, got {cut_short(kind)}")
     ours["layer_types"] = tuple(family.mixers[kind] for kind in kinds)
-    ours |= read_rope(given, ours, family) if family.positions else {"partial_rotary_factor": 0.0}
+    if family.positions:
+        ours |= read_rope(given, ours, family)
+    else:
+        ours["partial_rotary_factor"] = 0.0
+        given.pass_over("rope_theta", "rope_scaling", "rope_parameters")
     family.read(given, ours)
     given.finish()
     try:

@@ -14,7 +14,7 @@ from reference.checkpoints.trained import is_trained_here, load_model
 from reference.model.drafts import DecodingStats
 from reference.model.generation import StopStrings, check_sampling, generate
 from reference.model.hybrid import HybridLM
-from reference.options import add_threads, at_least, model_place, seed_below, token_count
+from reference.options import add_threads, at_least, json_object, model_place, seed_below, token_count
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer
 
 UNKNOWN = "\ufffd"  # what broken UTF-8 is decoded as
@@ -87,6 +87,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--prompt", default="", help="text to continue")
     parser.add_argument("--chat", action="store_true", help="the prompt is a user's message: use the chat template")
     parser.add_argument("--system", help="with --chat: the system message before it")
+    parser.add_argument(
+        "--chat-template-kwargs",
+        type=json_object,
+        default={},
+        metavar="JSON",
+        help="""with --chat: what else the template asks for, such as '{"enable_thinking": false}'""",
+    )
     parser.add_argument(
         "--ignore-fields",
         nargs="+",
@@ -181,6 +188,10 @@ def _check(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
 def _check_prompt(chosen: argparse.Namespace) -> None:
     if chosen.system is not None and not chosen.chat:
         raise ValueError("--system: is a message of a conversation: give --chat, too")
+    if chosen.chat_template_kwargs and not chosen.chat:
+        raise ValueError("--chat-template-kwargs: are for the template of a conversation: give --chat, too")
+    if "messages" in chosen.chat_template_kwargs:
+        raise ValueError("--chat-template-kwargs: messages are what --prompt and --system give")
     for name in ("prompt", "system"):
         try:
             (getattr(chosen, name) or "").encode("utf-8")
@@ -193,7 +204,8 @@ def _encode(tokenizer: ByteTokenizer | HubTokenizer, chosen: argparse.Namespace)
         raise ValueError("--chat: a model that train wrote has no chat template")
     if chosen.chat:
         system = [] if chosen.system is None else [{"role": "system", "content": chosen.system}]
-        ids = tokenizer.encode_chat([*system, {"role": "user", "content": chosen.prompt}])
+        messages = [*system, {"role": "user", "content": chosen.prompt}]
+        ids = tokenizer.encode_chat(messages, **chosen.chat_template_kwargs)
     else:
         ids = tokenizer.encode(chosen.prompt)
     if not ids:

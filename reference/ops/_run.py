@@ -7,7 +7,7 @@ from torch import Tensor
 
 from reference.arguments import cut_short
 from reference.derivatives import is_differentiated, is_transformed
-from reference.dtypes import full_precision, inner_dtype
+from reference.dtypes import full_precision, inner_dtype, one_dtype
 from reference.kernels import choice
 from reference.ops._chunked import chunked_form
 from reference.ops._recurrent import recurrent_form, repeat_heads
@@ -56,6 +56,7 @@ def run_operator(
     """
     bounds, scale = _check(q, k, v, {"g": g, "beta": beta, "p": p, "b": b, "w": w}, options, g_axes, has)
     dtype = v.dtype
+    q, k, v = one_dtype(q, k, v)
     with full_precision(v):
         if options.use_qk_l2norm_in_kernel:
             q, k = l2norm(q), l2norm(k)
@@ -93,7 +94,6 @@ def _check(q, k, v, rest: dict, options: Options, g_axes: str, has: tuple[str, .
     rest = {name: rest[name] for name in axes if name in has}
     sizes = check_shapes({**tensors, **{name: (x, axes[name]) for name, x in rest.items()}})
     check_groups(sizes)
-    check_same("dtype", q=q, k=k, v=v)
     bounds = check_cu_seqlens(cu_seqlens, sizes)
     check_state(initial_state, sizes, len(bounds) - 1 if cu_seqlens is not None else sizes["B"])
     check_same("device", q=q, k=k, v=v, **rest, initial_state=initial_state)

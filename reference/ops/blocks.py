@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from reference.arguments import check_count, check_positive_int
-from reference.dtypes import inner_dtype
+from reference.dtypes import inner_dtype, one_dtype
 from reference.ops.shapes import check_same, check_shapes
 from reference.ops.sparse import NOTHING, QUERY_BLOCK, sparse_attention
 
@@ -33,6 +33,7 @@ def block_indexer(q_idx: Tensor, k_idx: Tensor, *, top_k: int, block_size: int, 
     T, S, chosen = sizes["T"], sizes["S"], []
     if S < T:
         raise ValueError(f"k_idx: expected at least q_idx's {T} tokens, got {S}")
+    q_idx, k_idx = one_dtype(q_idx, k_idx)
     dtype, key = inner_dtype(q_idx), torch.arange(S, device=q_idx.device)
     n_blocks = -(-S // block_size)
     for start in range(0, T, QUERY_BLOCK):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reference.arguments import check_count
-from reference.dtypes import full_precision, inner_dtype
+from reference.dtypes import full_precision, inner_dtype, one_dtype
 from reference.ops._recurrent import repeat_heads
 from reference.ops._run import l2norm
 from reference.ops.chunk import carry_state, chunk_decay, chunk_inverse, decayed_scores, read_state
@@ -63,6 +63,7 @@ def replay_rule(
     Source: (4.4) to (4.6); ReplaySSM (Dao AI Lab and NVIDIA, 2026).
     """
     check_count("keep", keep)
+    dtype, (q, k, v) = v.dtype, one_dtype(q, k, v)
     early, outputs = max(v.shape[1] - keep, 0), []
     if early:
         rule = [x[:, :early] for x in (q, k, v, g, beta) if x is not None]
@@ -80,7 +81,7 @@ def replay_rule(
             if memory.tokens >= 2 * keep:
                 memory = _write_oldest(memory, memory.tokens - keep)
         outputs.append(o)
-    return torch.cat(outputs, 1), memory
+    return torch.cat(outputs, 1).to(dtype), memory
 
 
 def take_back(memory: Replay, n: int) -> Replay:

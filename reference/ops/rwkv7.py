@@ -5,7 +5,7 @@ from torch import Tensor
 
 from reference.arguments import check_positive_int
 from reference.derivatives import is_transformed
-from reference.dtypes import full_precision, inner_dtype
+from reference.dtypes import full_precision, inner_dtype, one_dtype
 from reference.ops._run import Options, Result, run_operator
 from reference.ops.shapes import check_same, check_shapes, check_values
 
@@ -80,11 +80,11 @@ def chunk_rwkv7(
 def _two_steps(r, w, k, v, a, b, options: Options, chunk_size: int | None) -> Result:
     keys = {name: (x, "B T H Dk") for name, x in (("r", r), ("w", w), ("k", k), ("a", a), ("b", b))}
     sizes = check_shapes({**keys, "v": (v, "B T H Dv")})
-    check_same("dtype", r=r, k=k, v=v, a=a, b=b)
     check_same("device", r=r, w=w, k=k, v=v, a=a, b=b)
     check_values(None, r=r, k=k, v=v, a=a, b=b)
     _check_log_decay(w)
     bounds = None if options.cu_seqlens is None else 2 * options.cu_seqlens
+    kept, (r, k, v, a, b) = v.dtype, one_dtype(r, k, v, a, b)
     with full_precision(v):
         wide = inner_dtype(v)
         p = -a.to(wide) * (-w.to(wide)).exp()
@@ -111,7 +111,7 @@ def _two_steps(r, w, k, v, a, b, options: Options, chunk_size: int | None) -> Re
         chunk_size=chunk_size,
         p=p,
     )
-    return o.unflatten(1, (sizes["T"], 2))[:, :, 1], state
+    return o.unflatten(1, (sizes["T"], 2))[:, :, 1].to(kept), state
 
 
 def _check_log_decay(w: Tensor) -> None:

@@ -26,8 +26,8 @@ def check_shapes(arguments: dict[str, tuple[object, str]], optional: tuple[str, 
             continue
         if not isinstance(x, Tensor):
             raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
-        if x.layout != torch.strided:
-            raise TypeError(f"{name}: expected a dense tensor, got layout {x.layout}")
+        if x.layout != torch.strided or x.is_nested:
+            raise TypeError(f"{name}: expected a dense tensor, got {'a nested one' if x.is_nested else x.layout}")
         if x.dtype not in FLOATS:
             raise TypeError(f"{name}: expected a floating dtype, got {x.dtype}")
         letters = _letters(axes)

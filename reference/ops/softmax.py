@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reference.arguments import check_count, check_positive_int, cut_short
-from reference.dtypes import inner_dtype
+from reference.dtypes import inner_dtype, one_dtype
 from reference.ops._recurrent import repeat_heads
 from reference.ops.shapes import check_left_padding, check_same, check_scale, check_shapes
 
@@ -45,10 +45,10 @@ def softmax_attention(
     """
     limits = {"causal": causal, "window": window, "keep_first": keep_first, "left_padding": left_padding}
     sizes, scale = _check(q, k, v, sinks, scale, **limits)
-    T, S = sizes["T"], sizes["S"]
+    T, S, kept, (q, k, v) = sizes["T"], sizes["S"], v.dtype, one_dtype(q, k, v)
     if sinks is not None or return_weights:
         p = _weights(q, k, _mask(T, S, **limits, device=q.device), scale, sinks)
-        o = torch.einsum("bhts,bshd->bthd", p, repeat_heads(v, sizes["H"]).to(p.dtype)).to(v.dtype)
+        o = torch.einsum("bhts,bshd->bthd", p, repeat_heads(v, sizes["H"]).to(p.dtype)).to(kept)
         return (o, p) if return_weights else o
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     plain = causal and T == S and window is None and left_padding is None
@@ -56,7 +56,7 @@ def softmax_attention(
     mask = None if plain or all_seen else _mask(T, S, **limits, device=q.device)
     grouped = sizes["H"] != sizes["HK"]
     o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, scale=scale, enable_gqa=grouped)
-    return o.transpose(1, 2)
+    return o.transpose(1, 2).to(kept)
 
 
 def attention_weights(
@@ -86,7 +86,6 @@ def _check(
     """The sizes of the axes, and the scale; TypeError or ValueError that names the argument."""
     arguments = {"q": (q, "B T H D"), "k": (k, "B S HK D"), "v": (v, "B S HK Dv"), "sinks": (sinks, "H")}
     sizes = check_shapes(arguments, optional=("sinks",))
-    check_same("dtype", q=q, k=k, v=v)
     check_same("device", q=q, k=k, v=v, sinks=sinks)
     if not isinstance(causal, bool):
         raise TypeError(f"causal: expected True or False, got {cut_short(causal)}")
@@ -125,6 +124,7 @@ def _mask(T: int, S: int, *, left_padding: Tensor | None, device: torch.device, 
 
 
 def _weights(q: Tensor, k: Tensor, seen: Tensor, scale: float, sinks: Tensor | None) -> Tensor:
+    q, k = one_dtype(q, k)
     dtype = inner_dtype(q)
     scores = scale * torch.einsum("bthd,bshd->bhts", q.to(dtype), repeat_heads(k, q.shape[2]).to(dtype))
     scores = scores.masked_fill(~seen, float("-inf"))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from reference.arguments import check_count, check_positive_int
-from reference.dtypes import inner_dtype
+from reference.dtypes import inner_dtype, one_dtype
 from reference.ops.shapes import check_left_padding, check_same, check_scale, check_shapes
 
 # Queries that are worked on together: bounds what is gathered at a time to QUERY_BLOCK x top_k keys and values.
@@ -119,12 +119,11 @@ def sparse_attention(
     """
     arguments = {"q": (q, "B T H D"), "k": (k, "B S HK D"), "v": (v, "B S HK Dv"), "sinks": (sinks, "H")}
     sizes = check_shapes(arguments, optional=("sinks",))
-    check_same("dtype", q=q, k=k, v=v)
     if sizes["H"] % sizes["HK"]:
         raise ValueError(f"q: the number of heads must be a multiple of k's {sizes['HK']}, got {sizes['H']}")
     _check_indices(indices, sizes)
     check_same("device", q=q, k=k, v=v, indices=indices, sinks=sinks)
-    dtype, scale = inner_dtype(v), check_scale(scale, sizes["D"])
+    dtype, scale = inner_dtype(one_dtype(q[:0], k[:0], v[:0])[0]), check_scale(scale, sizes["D"])
     outputs = []
     for start in range(0, sizes["T"], QUERY_BLOCK):
         stop = min(start + QUERY_BLOCK, sizes["T"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reference.derivatives import refuse_transforms
-from reference.dtypes import inner_dtype
+from reference.dtypes import inner_dtype, one_dtype
 from reference.kernels import choice
 from reference.ops._recurrent import repeat_heads
 from reference.ops._run import l2norm
@@ -54,9 +54,9 @@ def decode_step(
         optional=("g", "beta", "out"),
     )
     check_groups(sizes)
-    check_same("dtype", q=q, k=k, v=v)
     check_same("device", q=q, k=k, v=v, g=g, beta=beta, state=state, out=out)
-    dtype, HV = inner_dtype(v), sizes["HV"]
+    kept, (q, k, v), HV = v.dtype, one_dtype(q, k, v), sizes["HV"]
+    dtype = inner_dtype(v)
     for name, x in (("state", state), ("out", out)):
         if x is not None and (x.dtype != dtype or not x.is_contiguous()):
             layout = "contiguous" if x.is_contiguous() else "not contiguous"
@@ -75,4 +75,4 @@ def decode_step(
     u = v_here if beta is None else beta.to(dtype)[..., None] * (v_here - known)  # (4.4)
     o = before + (q * k).sum(-1, keepdim=True) * u  # (4.5)
     torch.mul(state, decay[..., None], out=into).addcmul_(k[..., :, None], u[..., None, :])  # (4.6)
-    return (scale * o).to(v.dtype)
+    return (scale * o).to(kept)

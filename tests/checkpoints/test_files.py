@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import reference
-from reference.checkpoints import loading
+from reference.checkpoints import load_model, loading
 from tests.checkpoints.tiny import build, difference, some_ids
 
 
@@ -203,7 +203,9 @@ def test_saving_loses_nothing(tmp_path):
     reference.save_pretrained(model, tmp_path)
     with pytest.raises(ValueError, match=r"holds model.safetensors already; give another folder, or overwrite=True"):
         reference.save_pretrained(model, tmp_path)
+    (tmp_path / "optimizer.safetensors").write_bytes(b"somebody's")
     reference.save_pretrained(model, tmp_path, overwrite=True, max_shard_bytes=200_000)
+    assert (tmp_path / "optimizer.safetensors").read_bytes() == b"somebody's"
     assert not (tmp_path / "model.safetensors").exists()
     assert (tmp_path / "tokenizer.json").read_text() == "{}"
     assert not list(tmp_path.glob("*.part"))
@@ -257,3 +259,31 @@ def test_peak_memory_is_the_weights_and_little_more(tmp_path):
     out = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, check=True)
     # a mapping is let go after 16 MiB and a tensor, which beside 150 MB is more than beside 1 GB
     assert float(out.stdout) < 1.15 + 32 * 2**20 / size
+
+
+def test_a_model_is_written_into_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Not over another's config.json or pickled weights, not on a file, not into whatever folder is the current one."""
+    model = reference.HybridLM(reference.preset("tiny"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    for name in ("config.json", "pytorch_model.bin"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(ValueError, match=f"holds {name} already; give another folder"):
+            reference.save_pretrained(model, folder)
+        assert [(x.name, x.read_text()) for x in folder.iterdir()] == [(name, "mine")]
+    for path, kind, message in (
+        (tmp_path / "file", ValueError, "is a file, expected a folder"),
+        ("", ValueError, "path: expected a folder's name, got an empty one"),
+        (None, TypeError, "path: expected a folder's name, got NoneType"),
+        (7, TypeError, "path: expected a folder's name, got int"),
+    ):
+        with pytest.raises(kind, match=message):
+            reference.save_pretrained(model, path)
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["config", "file", "pytorch_model"]
+    for load in (reference.load_pretrained, load_model):
+        with pytest.raises(ValueError, match="expected a folder's name, got an empty one"):
+            load("")
+        with pytest.raises(TypeError, match="expected a folder's name, got NoneType"):
+            load(None)

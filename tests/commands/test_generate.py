@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -45,6 +46,37 @@ def test_ids_are_those_of_transformers(folder):
     assert ours.encode("Héllo, 湖 text") == theirs.encode("Héllo, 湖 text")
     assert ours.decode(torch.tensor(ours.encode("Héllo, 湖 text"))) == "Héllo, 湖 text"
     assert ours.stops == (1, 319)
+
+
+def test_a_template_gets_what_else_it_asks_for(folder, tmp_path, capsys, monkeypatch):
+    """Qwen3's enable_thinking, and whatever else: as transformers' keywords, and from the command line."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "model.safetensors", "config.json"):
+        shutil.copy(folder / name, tmp_path)
+    source = "{{ messages[-1].content }}{% if enable_thinking is defined and not enable_thinking %}<fast>{% endif %}"
+    (tmp_path / "chat_template.jinja").write_text(source + "{{ mood }}{{ tools | length if tools else '' }}")
+    ours, theirs = HubTokenizer(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    for more in ({}, {"enable_thinking": False}, {"enable_thinking": True, "mood": "calm"}, {"bos_token": "x"}):
+        assert ours.encode_chat(MESSAGES, **more) == theirs.apply_chat_template(MESSAGES, return_dict=False, **more)
+    command = ["generate", "--model", str(tmp_path), "--prompt", "a", "--tokens", "0", "--seed", "1"]
+    given = json.dumps({"enable_thinking": False, "mood": "calm", "tools": [1]})
+    with monkeypatch.context() as patch:
+        prompts = []
+        encode = HubTokenizer.encode_chat
+        patch.setattr(HubTokenizer, "encode_chat", lambda *a, **k: prompts.append(encode(*a, **k)) or prompts[-1])
+        assert main([*command, "--chat", "--chat-template-kwargs", given]) == 0
+    assert [ours.decode(ids) for ids in prompts] == ["a<fast>calm1"]
+    for more, problem in (
+        (["--chat-template-kwargs", given], "--chat-template-kwargs: are for the template of a conversation"),
+        (
+            ["--chat", "--chat-template-kwargs", '{"messages": []}'],
+            "kwargs: messages are what --prompt",
+        ),
+    ):
+        assert main([*command, *more]) == 1
+        assert problem in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--chat", "--chat-template-kwargs", "[1]"])
+    assert "expected a JSON object such as" in capsys.readouterr().err
 
 
 def test_a_template_beside_the_config_comes_first(folder, tmp_path):

@@ -88,7 +88,7 @@ BAMBA = Family(
     fields=TRUNK
     | MAMBA
     | {"rms_norm_eps": Field("rms_norm_eps", 1e-5), "max_position_embeddings": Field("max_position_embeddings", 262144)}
-    | same(attention_bias=False, mlp_bias=False),
+    | same(num_key_value_heads=8, attention_bias=False, mlp_bias=False),
     always={"qk_norm": None},
     only={"hidden_act": ("silu",)},
     mixers={"full_attention": "full_attention", "linear_attention": "mamba2"},

@@ -10,7 +10,7 @@ from reference.checkpoints.families.deepseek_v32 import (
     first_are_dense,
     shared_experts_and_heads,
 )
-from reference.checkpoints.family import ABSENT, Family, Published
+from reference.checkpoints.family import ABSENT, Family, Published, same
 from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import separate_experts
 from reference.model.config import HybridConfig
@@ -40,7 +40,7 @@ DEEPSEEK_V3 = Family(
         fields=DEEPSEEK_V32.published.fields,
     ),
     tiny=TINY_LATENT | TINY_GROUPED | {"head_dim": ABSENT},
-    fields=LATENT | GROUPED_EXPERTS,
+    fields=LATENT | GROUPED_EXPERTS | same(max_position_embeddings=4096),
     always=DEEPSEEK_V32.always,
     only=DEEPSEEK_V32.only | {"rope_interleave": (True,)},
     mixers={"full_attention": "latent_attention"},

@@ -106,7 +106,9 @@ DEEPSEEK_V32 = Family(
         "index_n_heads": 16,  # with few heads the ReLU leaves many scores at 0, and top-k breaks ties as it likes
         "index_head_dim": 16,
     },
-    fields=LATENT | GROUPED_EXPERTS | same(index_topk=2048, index_n_heads=64, index_head_dim=128),
+    fields=LATENT
+    | GROUPED_EXPERTS
+    | same(max_position_embeddings=163840, index_topk=2048, index_n_heads=64, index_head_dim=128),
     always={"router": "sigmoid", "shared_expert_gate": False, "qk_norm": None},
     only={
         "hidden_act": ("silu",),

@@ -45,6 +45,7 @@ GLM4_MOE_LITE = Family(
     | GROUPED_EXPERTS
     | {"num_experts": Field("n_routed_experts", 64), "rms_norm_eps": Field("rms_norm_eps", 1e-5)}
     | same(
+        max_position_embeddings=202752,
         num_experts_per_tok=4,
         moe_intermediate_size=1536,
         n_group=1,

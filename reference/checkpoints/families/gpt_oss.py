@@ -43,6 +43,8 @@ GPT_OSS = Family(
     fields=TRUNK
     | {"num_experts": Field("num_local_experts", 128), "rms_norm_eps": Field("rms_norm_eps", 1e-5)}
     | same(
+        max_position_embeddings=131072,
+        num_key_value_heads=8,
         num_experts_per_tok=4,
         head_dim=64,
         sliding_window=128,

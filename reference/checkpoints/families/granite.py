@@ -1,6 +1,6 @@
 """Granite 3: Llama with four multipliers, of embeddings, scores, what a block adds, and logits."""
 
-from reference.checkpoints.family import TRUNK, Family, Field, Published, same
+from reference.checkpoints.family import TRUNK, Family, Published, same
 
 MULTIPLIERS = same(embedding_multiplier=1.0, attention_multiplier=1.0, residual_multiplier=1.0, logits_scaling=1.0)
 TINY_MULTIPLIERS = {
@@ -9,12 +9,7 @@ TINY_MULTIPLIERS = {
     "residual_multiplier": 0.7,
     "logits_scaling": 2.0,
 }
-GRANITE_TRUNK = (
-    TRUNK
-    | {"max_position_embeddings": Field("max_position_embeddings", 2048)}
-    | MULTIPLIERS
-    | same(attention_bias=False)
-)
+GRANITE_TRUNK = TRUNK | MULTIPLIERS | same(attention_bias=False)
 
 GRANITE = Family(
     name="granite",

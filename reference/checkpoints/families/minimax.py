@@ -72,7 +72,7 @@ MINIMAX = Family(
     tiny={"num_local_experts": 4},
     fields=TRUNK
     | {"num_experts": Field("num_local_experts", 8), "rms_norm_eps": Field("rms_norm_eps", 1e-5)}
-    | same(num_experts_per_tok=2, **dict.fromkeys(OLDER, 1.0)),
+    | same(max_position_embeddings=131072, num_key_value_heads=8, num_experts_per_tok=2, **dict.fromkeys(OLDER, 1.0)),
     always={"normed_residual": True, "linear_norm_eps": 1e-6, "qk_norm": None},
     only={"hidden_act": ("silu",), "sliding_window": (None,), "postnorm": (True,)},
     mixers={"full_attention": "full_attention", "linear_attention": "lightning_attention"},

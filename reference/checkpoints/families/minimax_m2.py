@@ -36,7 +36,9 @@ MINIMAX_M2 = Family(
         },
     ),
     tiny={"num_local_experts": 8, "num_experts_per_tok": 2},
-    fields=TRUNK | {"num_experts": Field("num_local_experts", 256)} | same(num_experts_per_tok=8, head_dim=128),
+    fields=TRUNK
+    | {"num_experts": Field("num_local_experts", 256)}
+    | same(max_position_embeddings=196608, num_key_value_heads=8, num_experts_per_tok=8, head_dim=128),
     always={"qk_norm": "full", "router": "sigmoid"},
     only={
         "hidden_act": ("silu",),

@@ -39,6 +39,7 @@ OLMO_HYBRID = Family(
     tiny=TINY_DELTA | {"linear_num_key_heads": 4, "head_dim": ABSENT},
     fields=TRUNK
     | same(
+        max_position_embeddings=65536,
         attention_bias=False,
         linear_num_key_heads=lambda ours: ours["num_attention_heads"],
         linear_num_value_heads=lambda ours: ours["num_attention_heads"],

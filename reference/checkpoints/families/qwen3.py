@@ -40,7 +40,7 @@ QWEN3 = Family(
         },
     ),
     tiny={"num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 14},
-    fields=TRUNK | same(attention_bias=False, sliding_window=4096, head_dim=128),
+    fields=TRUNK | same(max_position_embeddings=32768, attention_bias=False, sliding_window=4096, head_dim=128),
     always={"qk_norm": "head"},
     only={"hidden_act": ("silu",)},
     mixers={"full_attention": "full_attention", "sliding_attention": "sliding_attention"},

@@ -34,7 +34,15 @@ QWEN3_5 = Family(
         },
     ),
     tiny=TINY_DELTA,
-    fields=TRUNK | DELTA | same(attention_bias=False, head_dim=256, num_nextn_predict_layers=0),
+    fields=TRUNK
+    | DELTA
+    | same(
+        max_position_embeddings=32768,
+        num_key_value_heads=4,
+        attention_bias=False,
+        head_dim=256,
+        num_nextn_predict_layers=0,
+    ),
     always=TWO_BLOCKS,
     only={"hidden_act": ("silu",), "attn_output_gate": (True,), "output_gate_type": ("silu", "swish")},
     mixers={"full_attention": "full_attention", "linear_attention": "linear_attention"},

@@ -36,6 +36,7 @@ QWEN3_5_MOE = Family(
     tiny=QWEN3_NEXT.tiny,
     fields={name: entry for name, entry in QWEN3_5.fields.items() if name != "intermediate_size"}
     | same(
+        num_key_value_heads=2,
         num_experts=256,
         num_experts_per_tok=8,
         moe_intermediate_size=512,

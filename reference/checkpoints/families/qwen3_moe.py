@@ -40,6 +40,9 @@ QWEN3_MOE = Family(
     tiny={"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 24},
     fields=TRUNK
     | same(
+        max_position_embeddings=32768,
+        intermediate_size=6144,
+        num_key_value_heads=4,
         attention_bias=False,
         num_experts=128,
         num_experts_per_tok=8,

@@ -79,6 +79,9 @@ QWEN3_NEXT = Family(
     fields=TRUNK
     | DELTA
     | same(
+        max_position_embeddings=32768,
+        intermediate_size=5632,
+        num_key_value_heads=2,
         attention_bias=False,
         head_dim=256,
         num_experts=512,

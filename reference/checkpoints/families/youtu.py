@@ -1,7 +1,7 @@
 """Youtu-LLM: latent attention in a small dense model."""
 
 from reference.checkpoints.families.deepseek_v32 import LATENT, TINY_LATENT, head_is_rotary
-from reference.checkpoints.family import ABSENT, Family, Field, Published
+from reference.checkpoints.family import ABSENT, Family, Field, Published, same
 from reference.checkpoints.given import Given
 
 
@@ -38,7 +38,8 @@ YOUTU = Family(
     | {
         "tie_word_embeddings": Field("tie_word_embeddings", True),
         "initializer_range": Field("initializer_range", lambda ours: 2 / (5 * ours["hidden_size"]) ** 0.5),
-    },
+    }
+    | same(max_position_embeddings=131072),
     always={"qk_norm": None},
     only={"hidden_act": ("silu",), "rope_interleave": (True,), "mlp_bias": (False,)},
     mixers={"full_attention": "latent_attention"},
