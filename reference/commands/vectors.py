@@ -48,8 +48,8 @@ def write_vectors(folder: Path) -> int:
     """Write all vectors; returns how many cases. A folder that holds anything but vectors is refused."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: {folder} is a file, expected a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
-        raise ValueError(f"--out: {folder} holds other files and no manifest.json; choose an empty folder")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_ours(folder / "manifest.json"):
+        raise ValueError(f"--out: {folder} holds other files and no manifest.json of vectors; choose an empty folder")
     manifest = {"format": FORMAT, "tolerance": TOLERANCE, "cases": {}}
     everything = [(name, about, compute_case(about)) for name, about in vector_cases()]
     conv = {
@@ -66,6 +66,14 @@ def write_vectors(folder: Path) -> int:
         manifest["cases"][name] = entry
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return len(manifest["cases"])
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether some version of write_vectors wrote this manifest: many programs call a file of theirs manifest.json."""
+    try:
+        return {"format", "tolerance", "cases"} <= json.loads(path.read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return False
 
 
 def _read_manifest(path: Path) -> dict:

@@ -80,6 +80,10 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, capsys):
     assert main(["--out", str(tmp_path / "thesis.txt")]) == 2
     assert main(["--check", str(tmp_path)]) == 2
     assert "no manifest.json" in capsys.readouterr().err
+    (tmp_path / "manifest.json").write_text('{"name": "a web page\'s", "format": 1}')
+    assert main(["--out", str(tmp_path)]) == 2
+    assert "no manifest.json of vectors" in capsys.readouterr().err
+    assert "web page" in (tmp_path / "manifest.json").read_text()
 
 
 def test_an_older_format_is_refused(folder, tmp_path):
