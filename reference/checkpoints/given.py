@@ -20,7 +20,10 @@ NEUTRAL = set(
     num_nextn_predict_layers mtp_num_hidden_layers mtp_use_dedicated_embeddings num_mtp_modules mtp_transformer_layers
     use_mtp is_llama_config transformers.js_config unsloth_fixed unsloth_version temperature top_p top_k do_sample
     max_length max_sequence_length min_length linear_a_log_min linear_a_log_max linear_dt_min linear_dt_max
-    linear_dt_init_floor block_size
+    linear_dt_init_floor block_size diversity_penalty early_stopping encoder_no_repeat_ngram_size length_penalty
+    no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values
+    repetition_penalty return_dict_in_generate typical_p generate tf_legacy_loss use_bfloat16 tie_encoder_decoder
+    is_decoder
     """.split()  # noqa: SIM905 (a list of 50 strings is harder to read)
 )
 TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", NoneType: "null"}

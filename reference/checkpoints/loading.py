@@ -45,7 +45,8 @@ def read_config(folder: Path, ignore_fields: tuple[str, ...] = ()) -> tuple[Fami
             f"{path}: quantization_config: {cut_short(method)} weights are not read; look for a bfloat16 copy"
         )
     if inner is not None:  # the language model of one that also sees
-        if not isinstance(inner, dict) or inner.get("model_type", kind) not in (kind, BY_TYPE[kind].name):
+        said = inner.get("model_type", kind) if isinstance(inner, dict) else None
+        if not isinstance(said, str) or BY_TYPE.get(said) is not BY_TYPE[kind]:
             raise ValueError(f"{path}: text_config: expected an object of model_type {BY_TYPE[kind].name!r}")
         default = BY_TYPE[kind].fields["tie_word_embeddings"].default  # where neither says it
         values = inner | {"tie_word_embeddings": values.get("tie_word_embeddings", default)}  # the outer one governs

@@ -8,8 +8,14 @@ _SHARED = "an indexer whose choice the layers behind it use as well"
 # model_type in config.json -> what is missing here
 MISSING = {
     "deepseek_v4": "compressed keys shared by all heads, and hyper-connections in place of the residual stream",
-    "glm5_next": "an indexer over pools of four tokens, and hyper-connections in place of the residual stream",
-    "qwen4_exp": "an indexer over pooled keys, embeddings of n-grams, and a gated residual",
+    "glm5_next": (
+        "an indexer over pools of four tokens, and hyper-connections: four residual streams, mixed by matrices of the "
+        "token"
+    ),
+    "qwen4_exp": (
+        "an indexer over keys averaged in blocks, hyper-connections: four residual streams, read and written by gates "
+        "of the token, and embeddings of hashed n-grams with a convolution of their own"
+    ),
     "minimax_m3_vl": "an indexer that chooses blocks of keys, for each key head its own",
     "hy_v4": "sinks behind an indexer, and hyper-connections in place of the residual stream",
     "glm_moe_dsa": _SHARED,
@@ -19,7 +25,10 @@ MISSING = {
     "longcat_flash": "two latent attentions in one layer, and experts that return what they read",
     "inkling": "scores that add a learned function of the distance, and short convolutions in front of each residual",
     "inkling2": "scores that add a learned function of the distance, and attention over the layers' residuals",
-    "zamba2": "one softmax block that many layers share, with a LoRA for each use",
+    "zamba2": (
+        "one softmax block that many layers share, its MLP as well, with a LoRA for each place: it reads the "
+        "embeddings beside the stream, and what it returns goes into Mamba-2 and not into the stream"
+    ),
     "zamba": f"{_SCAN}, and one softmax block that many layers share",
     "jamba": _SCAN,
     "mamba": _SCAN,

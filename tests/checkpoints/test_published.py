@@ -16,6 +16,7 @@ from tests.checkpoints.tiny import difference, perturb, some_ids
 FOLDER = ROOT / "tests" / "checkpoints" / "published"
 FILES = {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
 QUANTIZED = {"deepseek-v3.2": "fp8", "gpt-oss-20b": "mxfp4", "minimax-m2": "fp8"}
+QUANTIZED |= {"deepseek-v3": "fp8", "minimax-m2.5": "fp8", "kimi-k2.5": "compressed-tensors"}
 LAYERS = 8
 # Sizes: theirs in the file -> small. Ratios that a layout rests on stay: heads per group, value heads per key head.
 SMALL = {
@@ -46,6 +47,8 @@ SMALL = {
     "index_topk": 16,
     "sliding_window": 8,
     "shared_intermediate_size": 20,
+    "moe_shared_expert_intermediate_size": 20,
+    "moe_latent_size": 16,
     "mamba_d_ssm": 96,
     "mamba_d_head": 4,
     "mamba_d_state": 12,
@@ -54,7 +57,6 @@ SMALL = {
     "ssm_state_size": 12,
     "lru_width": 64,
     "attention_window_size": 8,
-    "hybrid_override_pattern": "M-MM*-M-",
     "num_hidden_layers": LAYERS,
 }
 IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -70,7 +72,9 @@ def small(fields):
             value = SMALL[name]
         elif name in IDS and value is not None:
             value = IDS[name]
-        elif name in ("layer_types", "attn_type_list"):
+        elif name == "hybrid_override_pattern":
+            value = "MEM*EMME" if "n_routed_experts" in fields else "M-MM*-M-"
+        elif name in ("layer_types", "attn_type_list", "layers_block_type"):
             value = value[:LAYERS]
         elif name == "linear_attn_config":
             short = {"num_heads": 3, "head_dim": 12}
@@ -84,7 +88,7 @@ def small(fields):
     ):
         if name in fields:
             found[name] = found[key] * (fields[name] // fields[key])
-    if "index_topk" in fields or "linear_attn_config" in fields:  # as many key heads as query heads
+    if "kv_lora_rank" in fields:  # as many key heads as query heads
         found["num_key_value_heads"] = found["num_attention_heads"] = 4
     if fields.get("model_type") == "recurrent_gemma":
         found["num_attention_heads"] = 4
@@ -97,7 +101,14 @@ def small(fields):
 
 def published(name):
     """The small file, without what it says of its weights' format."""
-    return small({k: x for k, x in json.loads(FILES[name].read_text()).items() if k != "quantization_config"})
+    return small(unquantized(name))
+
+
+def unquantized(name):
+    fields = json.loads(FILES[name].read_text())
+    for part in (fields, fields.get("text_config", {})):
+        part.pop("quantization_config", None)
+    return fields
 
 
 def as_transformers_says_it(fields):
@@ -114,6 +125,8 @@ def as_transformers_says_it(fields):
             for new, old in SCALES
         }
         fields |= {"model_type": "minimax", "layer_types": kinds} | scales
+    if fields["model_type"] == "kimi_k2":
+        fields["model_type"] = "deepseek_v3"
     return {k: x for k, x in fields.items() if k not in ("auto_map", "architectures", "transformers_version")}
 
 
@@ -132,7 +145,10 @@ def test_a_published_file_is_read_as_transformers_reads_it(name, tmp_path):
     theirs.save_pretrained(tmp_path)
     if name in ("minimax-m1", "minimax-text-01"):
         del fields["rotary_dim"]
-    if "text_config" in fields:  # beside a model that sees and one that predicts ahead
+    if fields["model_type"] == "kimi_k25":
+        tensors = {f"language_model.{key}": x for key, x in load_file(tmp_path / "model.safetensors").items()}
+        save_file(tensors | {"vision_tower.patch_embed.proj.weight": torch.ones(2, 3)}, tmp_path / "model.safetensors")
+    elif "text_config" in fields:  # beside a model that sees and one that predicts ahead
         tensors = load_file(tmp_path / "model.safetensors")
         tensors = {key.replace("model.", "model.language_model.", 1): x for key, x in tensors.items()}
         more = {"model.visual.patch_embed.proj.weight": torch.ones(2, 3), "mtp.fc.weight": torch.ones(3, 2)}
@@ -147,12 +163,12 @@ def test_a_published_file_is_read_as_transformers_reads_it(name, tmp_path):
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_published_file_is_read_at_its_full_size(name, tmp_path):
-    fields = {k: x for k, x in json.loads(FILES[name].read_text()).items() if k != "quantization_config"}
+    fields = unquantized(name)
     (tmp_path / "config.json").write_text(json.dumps(fields))
     family, config = read_config(tmp_path)
     inner = fields.get("text_config", fields)
     layers = sum(map(len, layers_of_blocks(family, config)))
-    assert layers == inner["num_hidden_layers"]
+    assert layers == inner.get("num_hidden_layers", len(inner.get("layers_block_type", ())))
     assert config.hidden_size == inner["hidden_size"]
     tied = inner.get("tie_word_embeddings", family.fields["tie_word_embeddings"].default)
     assert config.tie_word_embeddings is tied
@@ -162,7 +178,8 @@ def test_a_published_file_is_read_at_its_full_size(name, tmp_path):
 def test_quantized_weights_are_refused_by_their_name(name, tmp_path):
     fields = json.loads(FILES[name].read_text())
     (tmp_path / "config.json").write_text(json.dumps(fields))
-    assert ("quantization_config" in fields) is (name in QUANTIZED)
+    said = "quantization_config" in fields or "quantization_config" in fields.get("text_config", ())
+    assert said is (name in QUANTIZED)
     if name in QUANTIZED:
         with pytest.raises(ValueError, match=f"quantization_config: '{QUANTIZED[name]}' weights are not read"):
             read_config(tmp_path)

@@ -1,6 +1,7 @@
 """Configs and files that are odd in ways nobody plans for: refused by name, or read as transformers reads them."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import get_type_hints
@@ -273,6 +274,14 @@ def test_what_is_no_place_is_named(place):
         reference.load_pretrained(place)
 
 
+@pytest.mark.parametrize("inner", [{"model_type": "llama"}, {"model_type": ["deepseek_v3"]}, [], "deepseek_v3"])
+def test_the_language_model_inside_is_of_the_family_that_the_file_names(inner, tmp_path):
+    """Kimi K2.5's is kimi_k2, which is one of deepseek_v3's names: see published/kimi-k2.5.json."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "kimi_k25", "text_config": inner}))
+    with pytest.raises(ValueError, match="text_config: expected an object of model_type 'deepseek_v3'"):
+        read_config(tmp_path)
+
+
 @pytest.mark.parametrize("family", MISSING)
 def test_a_family_that_does_not_load_says_what_is_missing(family, tmp_path):
     """And is one of transformers' that has no table here: once it has one, it leaves the list."""
@@ -280,6 +289,26 @@ def test_a_family_that_does_not_load_says_what_is_missing(family, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
     with pytest.raises(ValueError, match=f"model_type: '{family}' is not read here; it needs {MISSING[family]}"):
         read_config(tmp_path)
+
+
+# What a sentence names is in the model code of transformers, as classes of these endings.
+SIGNS_OF_WHAT_IS_MISSING = {
+    "deepseek_v4": ("HyperConnection", "CSACompressor", "HCACompressor"),
+    "glm5_next": ("HyperConnection", "Indexer"),
+    "qwen4_exp": ("GatedResidual", "NGramEmbedding", "QSAIndexer"),
+    "hy_v4": ("HyperConnection", "Indexer"),
+    "minimax_m3_vl": ("Indexer",),
+    "inkling": ("RelativeLogits", "ShortConvolution"),
+    "inkling2": ("RelativeLogits", "BlockAttentionResidual"),
+    "zamba2": ("HybridLayer", "AttentionDecoderLayer"),
+}
+
+
+@pytest.mark.parametrize("family", SIGNS_OF_WHAT_IS_MISSING)
+def test_what_is_missing_is_what_transformers_has(family):
+    code = (Path(transformers.__file__).parent / "models" / family / f"modeling_{family}.py").read_text()
+    for ending in SIGNS_OF_WHAT_IS_MISSING[family]:
+        assert re.search(rf"^class \w*{ending}\(", code, re.M), ending
 
 
 def test_the_families_of_the_census_load_or_say_what_is_missing():

@@ -21,7 +21,8 @@ _NO_EFFECT += (
     "mamba_expand",
 )
 _NO_EFFECT += ("attention_bias", "mamba_proj_bias", "sliding_window", "attention_head_dim")
-_NO_EFFECT += ("rms_norm_eps", "hidden_act")
+_NO_EFFECT += ("rms_norm_eps", "norm_eps", "hidden_act", "time_step_rank")
+_NO_EFFECT += ("rope_theta", "partial_rotary_factor")  # in published files; no layer has positions
 
 
 def _restate(given: Given) -> None:

@@ -7,6 +7,8 @@ from reference.checkpoints.layouts import separate_experts
 
 
 def _read(given: Given, ours: dict) -> None:
+    for name, value in (("use_qk_norm", True), ("shared_expert_intermediate_size", 0)):  # in Qwen3-Coder's file
+        given.expect(name, value)
     given.take("sliding_window", None)  # of windows that use_sliding_window turns off
     experts = given.take("num_local_experts", ours["num_experts"], int)  # as transformers saves it
     if "num_experts" in given.said and experts != ours["num_experts"]:
