@@ -12,8 +12,10 @@ from reference.checkpoints.chat import HubTokenizer
 from reference.checkpoints.hub import find_folder
 from reference.checkpoints.trained import is_trained_here, load_model
 from reference.model.drafts import DecodingStats
-from reference.model.generation import StopStrings, check_sampling, generate
+from reference.model.generation import generate
 from reference.model.hybrid import HybridLM
+from reference.model.sampling import check_sampling
+from reference.model.text import StopStrings
 from reference.options import add_threads, at_least, model_place, seed_below, token_count
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer
 
