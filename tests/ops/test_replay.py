@@ -115,7 +115,7 @@ def test_what_is_not_kept_is_refused():
 
 @each_replayed
 def test_rows_go_back_by_numbers_of_their_own(name):
-    """Each row is then what it would be alone, also when what is kept is written, and promises no more than it keeps."""
+    """Each row is then what it would be alone, and promises no more than it keeps."""
     x = inputs(name, T=T, B=2)
     wanted = [replayed(name, {key: y[b : b + 1] for key, y in x.items()}, [9])[1] for b in range(2)]
     _, memory = replayed(name, x, [9])
