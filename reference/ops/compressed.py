@@ -18,7 +18,7 @@ from reference.ops.sparse import NOTHING, QUERY_BLOCK, sparse_attention
 
 
 class Compression(NamedTuple):
-    """What a compressor keeps between calls: tokens whose window isn't full, with overlap behind the last full window."""
+    """What a compressor keeps between calls: tokens whose window isn't full, with overlap the last full one as well."""
 
     x: Tensor  # [B, r, E]
     gate: Tensor  # [B, r, E]
@@ -119,7 +119,7 @@ def _left(x: Tensor, gate: Tensor, rate: int, full: int, overlap: bool) -> Compr
 def compressed_indexer(
     q_idx: Tensor, k_idx: Tensor, w_idx: Tensor, *, top_k: int, rate: int, seen: int, scale: float | None = None
 ) -> Tensor:
-    """For each query the top_k entries of highest index score, int64 [B, T, top_k], best first; -1 where fewer are full.
+    """For each query the top_k entries of highest index score, int64 [B, T, top_k], best first; -1 for none.
 
     q_idx [B, T, H, D], w_idx [B, T, H]; k_idx [B, n, D], compressed index keys, one for rate tokens. The queries are
     the last T of `seen` tokens; query t sees entries whose last token isn't behind it. The score is lightning_indexer's

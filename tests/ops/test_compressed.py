@@ -1,4 +1,4 @@
-"""DeepSeek V4's compressed keys: against a loop in NumPy, against transformers, cut anywhere, causal, with gradients."""
+"""DeepSeek V4's compressed keys: against loops in NumPy and transformers, cut anywhere, causal, with gradients."""
 
 import numpy as np
 import pytest
