@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from reference.model import generation
+from reference.model import sampling
 
-seeded = generation.random_source
+seeded = sampling.random_source
 
 
 @pytest.fixture(autouse=True)
@@ -17,4 +17,4 @@ def every_draw_has_a_seed(monkeypatch):
         assert seed is not None, "this test samples without a seed: it may pass on one run and fail on the next"
         return seeded(seed, device)
 
-    monkeypatch.setattr(generation, "random_source", random_source)
+    monkeypatch.setattr(sampling, "random_source", random_source)

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,52 +11,15 @@ from reference.checkpoints.chat import HubTokenizer
 from reference.checkpoints.hub import find_folder
 from reference.checkpoints.trained import is_trained_here, load_model
 from reference.model.drafts import DecodingStats
-from reference.model.generation import StopStrings, check_sampling, generate
+from reference.model.generation import generate
 from reference.model.hybrid import HybridLM
+from reference.model.sampling import check_sampling
+from reference.model.text import StopStrings, TextStream, stream_text
 from reference.options import add_threads, at_least, json_object, model_place, seed_below, token_count
 from reference.training.tokenizer import ByteTokenizer, load_tokenizer
 
-UNKNOWN = "\ufffd"  # what broken UTF-8 is decoded as
-LOOK_BACK = 64  # tokens that are decoded again with each new one
 MOST_SAMPLES, MOST_GUESSES = 1024, 64
 PASSED_ON = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "draft", "draft_tokens")
-
-
-class Terminal:
-    """Prints text as it comes; a character of several tokens is held back until it is whole. finish() prints the rest.
-
-    All that is printed, end to end, is the text of all tokens, up to the first of the stop strings, if one comes.
-    """
-
-    def __init__(self, tokenizer: ByteTokenizer | HubTokenizer | None = None, stops: Sequence[str] = ()):
-        self.tokenizer = ByteTokenizer() if tokenizer is None else tokenizer
-        self.stops, self.ended = tuple(stops), False
-        self.ids: list[int] = []
-        self.printed = 0  # characters of their text
-
-    def __call__(self, token: torch.Tensor) -> None:
-        self.ids.append(int(token[0]))
-        text = self.tokenizer.decode(self.ids)
-        whole = text.removesuffix(UNKNOWN)  # at the end it may be the beginning of a character
-        begun = max((n for stop in self.stops for n in range(1, len(stop)) if whole.endswith(stop[:n])), default=0)
-        self._print(whole, held=begun)  # or of a stop string
-        if len(self.ids) > LOOK_BACK and self.printed == len(text):
-            self.ids = self.ids[-LOOK_BACK // 2 :]  # enough to know whether a space belongs before the next word
-            self.printed = len(self.tokenizer.decode(self.ids))
-
-    def finish(self) -> None:
-        """Print what was held back: a character that never became whole is the replacement character."""
-        self._print(self.tokenizer.decode(self.ids))
-
-    def _print(self, text: str, held: int = 0) -> None:
-        if self.ended:
-            return
-        ends = [text.find(stop) for stop in self.stops if stop in text]
-        if ends:
-            text, self.ended, held = text[: min(ends)], True, 0
-        text = text[: len(text) - held]
-        print(text[self.printed :], end="", flush=True)
-        self.printed = max(self.printed, len(text))
 
 
 def open_model(
@@ -134,13 +96,15 @@ def main(argv: list[str]) -> int:
             print(chosen.prompt, end="", flush=True)
         options = {name: getattr(chosen, name) for name in PASSED_ON}
         options["stop"] = getattr(tokenizer, "stops", ())
-        options["until"] = StopStrings(tokenizer.decode, chosen.stop) if chosen.stop else None
-        terminal, stats = Terminal(tokenizer, chosen.stop), DecodingStats()
-        options["stream"] = terminal if chosen.samples == 1 else None
-        out = generate(model, ids, chosen.tokens, **options, n=chosen.samples, stats=stats)
+        stats = DecodingStats()
+        options["stats"] = stats
         if chosen.samples > 1:
+            until = StopStrings(tokenizer.decode, chosen.stop) if chosen.stop else None
+            out = generate(model, ids, chosen.tokens, **options, n=chosen.samples, until=until)
             _print_samples(tokenizer, out, ids.shape[1], chosen)
-        terminal.finish()
+        else:
+            for text in stream_text(model, ids, chosen.tokens, tokenizer.decode, **options, stops=chosen.stop):
+                print(text, end="", flush=True)
     except NotANumber as error:
         about = "its weights may be damaged, or too large for this dtype"
         print(f"generate: model: {chosen.model} computes NaN or infinity; {about} ({error})", file=sys.stderr)
@@ -164,13 +128,12 @@ def _print_samples(
         print(f"--- {number}", flush=True)
         if not chosen.chat:
             print(chosen.prompt, end="")
-        terminal = Terminal(tokenizer, chosen.stop)
-        for token in row[prompt:, None]:
-            terminal(token)
+        text = TextStream(tokenizer.decode, chosen.stop)
+        for token in row[prompt:]:
+            print(text.push(token), end="")
             if torch.isin(token, stops).any():
                 break
-        terminal.finish()
-        print()
+        print(text.finish())
 
 
 def _check(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """What Gated DeltaNet, Kimi Delta Attention and Mamba-2 share: the state, the convolution, the call of the operator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -96,9 +96,9 @@ class ConvolvedMixer(LinearMixer):
     def memory(self, state: DeltaState) -> Tensor:
         return state.S
 
-    def rewind(self, config: Sizes, state: DeltaState, n: int) -> DeltaState:
+    def rewind(self, config: Sizes, state: DeltaState, n: int | Sequence[int]) -> DeltaState:
         S = super().rewind(config, state.S, n)
-        return DeltaState(state.conv[..., : state.conv.shape[-1] - n], S)
+        return DeltaState(self.shorter_tail(config, state.conv, n), S)
 
     def filled_state(self, config: Sizes, tokens: int, draw: Draw) -> DeltaState:
         conv = draw(sum(self.conv_channels(config)), config.linear_conv_kernel_dim - 1)

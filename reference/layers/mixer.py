@@ -4,14 +4,14 @@ A new kind on an existing operator is one file of layers/, the nn.Module and bel
 layers/mixers.py. Whoever needs an answer looks the record up there by the kind's word in layer_types.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reference.ops.replay import Replay, take_back
+from reference.ops.replay import Replay, take_back, without_last
 from reference.ops.step import decode_step
 
 CHUNK = 64  # tokens of a chunk of the linear operators
@@ -102,10 +102,16 @@ class Mixer:
         the layer reads there."""
         raise self._lacks("state_before")
 
-    def rewind(self, config: Sizes, state: object, n: int) -> object:
-        """The state as it was before its last n tokens, n >= 1. Raises ValueError if it doesn't keep enough for that:
-        what a state keeps is what the layout of the layer's last call asked for, `BatchLayout.rewind`."""
+    def rewind(self, config: Sizes, state: object, n: int | Sequence[int]) -> object:
+        """The state as it was before its last n tokens, n >= 1, or one number >= 0 per row: then all rows end together,
+        and those that went back further have so many more places of padding in front. Raises ValueError if it doesn't
+        keep enough for that: what it keeps is what the layout of the layer's last call asked for, `BatchLayout.rewind`.
+        """
         raise self._lacks("rewind")
+
+    def trim(self, config: Sizes, state: object, n: int) -> object:
+        """The state without the first n places of the text, which are padding in every row."""
+        raise self._lacks("trim")
 
     def look(self, layer: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
         """How much of value s is in what query t reads, [B, H, T, T], and the values [B, T, HV, Dv]; h [B, T,
@@ -116,7 +122,17 @@ class Mixer:
         """Channels of q, k and v in the layer's short convolution; empty: the layer has none."""
         return ()
 
-    def _too_far(self, n: int, most: int) -> ValueError:
+    def shorter_tail(self, config: Sizes, tail: Tensor, n: int | Sequence[int]) -> Tensor:
+        """A convolution's last tokens, [B, channels, W-1] or more, without the last n of them; it needs W-1 to go on.
+        Raises ValueError if so many aren't kept."""
+        most = tail.shape[-1] - (config.linear_conv_kernel_dim - 1)
+        back = n if isinstance(n, int) else max(n)
+        if back > most:
+            raise self._too_far(n, most)
+        return without_last(tail, n, 2, tail.shape[-1] - back)
+
+    def _too_far(self, n: int | Sequence[int], most: int) -> ValueError:
+        n = n if isinstance(n, int) else max(n)
         last = f"a {self.kind} layer can take back its last {most} token(s)"
         return ValueError(f"n: {last}, got {n}; a cache from new_cache(model, rewind={n}) keeps enough")
 
@@ -133,13 +149,20 @@ class SoftmaxMixer(Mixer):
         """How many of so many tokens the next query may need."""
         return tokens
 
-    def rewind(self, config: Sizes, state: Any, n: int) -> Any:
+    def rewind(self, config: Sizes, state: Any, n: int | Sequence[int]) -> Any:
         """A state whose tensors have the tokens on axis 1 is cut; `seen` says how many there were."""
-        kept = tensors_of(state)[0].shape[1]
-        needed = self.kept_tokens(config, state.seen - n)
-        if kept - n < needed:
+        fewest, most = (n, n) if isinstance(n, int) else (min(n), max(n))
+        kept, seen = tensors_of(state)[0].shape[1], state.seen - fewest
+        if kept - most < self.kept_tokens(config, state.seen - most):
             raise self._too_far(n, kept - self.kept_tokens(config, state.seen))
-        return map_tensors(state, lambda x: x[:, : kept - n])._replace(seen=state.seen - n)
+        enough = kept - most >= self.kept_tokens(config, seen)  # else nothing was evicted: what a row lacks is padding
+        size = kept - most if enough else kept - fewest
+        return map_tensors(state, lambda x: without_last(x, n, 1, size))._replace(seen=seen)
+
+    def trim(self, config: Sizes, state: Any, n: int) -> Any:
+        """What is kept of these places goes."""
+        seen = state.seen - n
+        return map_tensors(state, lambda x: x[:, max(x.shape[1] - seen, 0) :])._replace(seen=seen)
 
     def moved_bytes(self, config: Sizes, position: int, element_bytes: int) -> float:
         """All that is kept, read; one token, written."""
@@ -165,12 +188,16 @@ class LinearMixer(Mixer):
         """The matrices in a state of this kind: [B, HV, Dk, Dv]."""
         return state
 
-    def rewind(self, config: Sizes, state: object, n: int) -> object:
+    def rewind(self, config: Sizes, state: object, n: int | Sequence[int]) -> object:
         """A state that is one memory: a matrix can't go back, a Replay can."""
         most = state.tokens if isinstance(state, Replay) else 0
-        if n > most:
+        if (n if isinstance(n, int) else max(n)) > most:
             raise self._too_far(n, most)
         return take_back(state, n)
+
+    def trim(self, config: Sizes, state: object, n: int) -> object:
+        """Padding has left nothing."""
+        return state
 
     def norm_eps(self, config: Sizes) -> float:
         """eps of the norm behind the operator."""

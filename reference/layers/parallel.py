@@ -1,6 +1,6 @@
 """Softmax attention and Mamba-2 side by side in one layer: both read the same tokens, and what they return is added."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -83,8 +83,11 @@ class ParallelMixer(SoftmaxMixer):
         kv = attention.state_before(layer.attention, into * h, before)
         return ParallelState(kv, mamba.state_before(layer.mamba, into_mamba * h, before))
 
-    def rewind(self, config: Sizes, state: ParallelState, n: int) -> ParallelState:
+    def rewind(self, config: Sizes, state: ParallelState, n: int | Sequence[int]) -> ParallelState:
         return ParallelState(*(half.rewind(config, part, n) for half, part in zip(self.halves, state, strict=True)))
+
+    def trim(self, config: Sizes, state: ParallelState, n: int) -> ParallelState:
+        return ParallelState(*(half.trim(config, part, n) for half, part in zip(self.halves, state, strict=True)))
 
     def look(self, layer: AttentionBesideMamba, h: Tensor) -> tuple[Tensor, Tensor]:
         """The attention's; the other half is left out."""

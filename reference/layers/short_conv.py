@@ -1,6 +1,6 @@
 """A gated short convolution as a layer of its own: it remembers its last tokens, and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -77,12 +77,12 @@ class ShortConvMixer(Mixer):
         x, weight = torch.randn(B, D), torch.randn(D, tail + 1)
         return lambda: causal_conv_step(x, weight, None, state)
 
-    def rewind(self, config: Sizes, state: Tensor, n: int) -> Tensor:
-        """The last tokens without the last n of them; the convolution needs those before."""
-        most = state.shape[-1] - (config.linear_conv_kernel_dim - 1)
-        if n > most:
-            raise self._too_far(n, most)
-        return state[..., : state.shape[-1] - n]
+    def rewind(self, config: Sizes, state: Tensor, n: int | Sequence[int]) -> Tensor:
+        return self.shorter_tail(config, state, n)
+
+    def trim(self, config: Sizes, state: Tensor, n: int) -> Tensor:
+        """Padding has left nothing."""
+        return state
 
     def state_before(self, layer: GatedShortConv, h: Tensor, before: TextBefore) -> Tensor:
         gated, _ = layer.project(h)

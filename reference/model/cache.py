@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reference.arguments import check_count, check_positive_int, is_whole_number
+from reference.arguments import check_count, check_positive_int, cut_short, is_whole_number
 from reference.layers.mixer import map_tensors, tensors_of
 from reference.layers.mixers import mixer
 from reference.model.config import HybridConfig
@@ -31,6 +31,9 @@ class Cache:
     A recurrent state can't be computed backwards. Two ways lead back all the same. A snapshot, taken where a prefix
     may be used again, costs nothing to take and one state to keep. A cache made with rewindable = n keeps what the
     last tokens wrote beside a state from before them (ops/replay.py), and can go back by any number of tokens up to n.
+
+    Each row has a cursor of its own. All rows end in the same place; a row that went back further than others moves
+    towards the end, and so many more places in front of it are padding, as `left_padding` says.
     """
 
     def __init__(self, config: HybridConfig, batch_size: int, rewindable: int = 0):
@@ -38,7 +41,7 @@ class Cache:
         self.states: list = [None] * config.num_hidden_layers
         self.batch_size, self.seen = batch_size, 0
         self.unread: Tensor | None = None  # [B, 1] the token that `generate` ended with: in the text, not in the states
-        self.left_padding: Tensor | None = None  # [B] padding at the start of each row
+        self.left_padding: Tensor | None = None  # [B] padding at the start of each row; `seen` counts it
 
     def snapshot(self) -> Snapshot:
         """The cache as it is now, without a copy."""
@@ -64,22 +67,49 @@ class Cache:
             raise ValueError(f"rows: expected indices from 0 to {self.batch_size - 1}, got {rows}")
         self._take(rows)
 
-    def rewind(self, n: int) -> None:
-        """Take the last n tokens that the model has read back, in every row: the cache is what it was before them, up
-        to rounding. Going back to the start is always possible, else `rewindable` tokens are, and those only if they
-        were read by this cache. `unread` is dropped. Raises ValueError that names n, and changes nothing then."""
-        check_count("n", n, most=self.seen)
-        if n == self.seen:
+    def rewind(self, n: int | Sequence[int] | Tensor) -> None:
+        """Take the last n tokens that the model has read back, one number for every row or one for each: the cache is
+        what it was before them, up to rounding. Going back to the start is always possible, else `rewindable` tokens
+        are, and those only if they were read by this cache and not taken back. `unread` is dropped. Raises ValueError
+        that names n, and changes nothing then."""
+        padding = [0] * self.batch_size if self.left_padding is None else self.left_padding.tolist()
+        rows = self._back_in_rows(n, padding)
+        if all(back + skip == self.seen for back, skip in zip(rows, padding, strict=True)):
             self._put(Snapshot((None,) * len(self.states), 0, None))
-        elif n:
-            kinds = self.config.layer_types
-            states = (mixer(kind).rewind(self.config, x, n) for kind, x in zip(kinds, self.states, strict=True))
-            self._put(Snapshot(tuple(states), self.seen - n, self.left_padding))
+        elif any(rows):
+            fewest, uneven = min(rows), min(rows) < max(rows)
+            states = self._ask("rewind", self.states, rows if uneven else fewest)
+            seen, after = self.seen - fewest, self.left_padding
+            if uneven:
+                padding = [skip + back - fewest for back, skip in zip(rows, padding, strict=True)]
+                spare = min(padding)  # padding in front of every row
+                states = self._ask("trim", states, spare) if spare else states
+                seen, device = seen - spare, tensors_of(states[0])[0].device
+                after = torch.tensor(padding, device=device) - spare if max(padding) > spare else None
+            self._put(Snapshot(tuple(states), seen, after))
         self.unread = None
 
     def nbytes(self) -> int:
         """Bytes that the states hold."""
         return sum(x.nbytes for state in self.states for x in tensors_of(state))
+
+    def _back_in_rows(self, n: int | Sequence[int] | Tensor, padding: list[int]) -> list[int]:
+        """How far each row goes back; ValueError where it doesn't hold so many tokens."""
+        if not isinstance(n, Tensor | list | tuple):
+            check_count("n", n, most=self.seen)
+            if n == self.seen:
+                return [n - skip for skip in padding]
+        held = [self.seen - skip for skip in padding]
+        rows = n.tolist() if isinstance(n, Tensor) else [n] * self.batch_size if isinstance(n, int) else list(n)
+        fits = len(rows) == len(held) and all(is_whole_number(x, 0, y) for x, y in zip(rows, held, strict=True))
+        if not fits:
+            raise ValueError(f"n: the rows hold {cut_short(held)} tokens that can be taken back, got {cut_short(rows)}")
+        return rows
+
+    def _ask(self, question: str, states: Sequence, n: int | list[int]) -> list:
+        """What each layer's record answers for its state."""
+        kinds = self.config.layer_types
+        return [getattr(mixer(kind), question)(self.config, x, n) for kind, x in zip(kinds, states, strict=True)]
 
     def _put(self, snapshot: Snapshot) -> None:
         self.states, self.seen, self.left_padding = list(snapshot.states), snapshot.seen, snapshot.left_padding

@@ -89,6 +89,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from reference.ops.blocks import block_indexer, block_sparse_attention
+from reference.ops.compressed import (
+    Compression,
+    chunk_compression,
+    compressed_attention,
+    compressed_indexer,
+    recurrent_compression,
+)
 from reference.ops.conv import causal_conv, causal_conv_step
 from reference.ops.delta import chunk_delta_rule, recurrent_delta_rule
 from reference.ops.gated_delta import chunk_gated_delta_rule, recurrent_gated_delta_rule
@@ -131,6 +138,7 @@ OPERATORS = {
 
 __all__ = [
     "OPERATORS",
+    "Compression",
     "Operator",
     "Replay",
     "attention_weights",
@@ -138,6 +146,7 @@ __all__ = [
     "block_sparse_attention",
     "causal_conv",
     "causal_conv_step",
+    "chunk_compression",
     "chunk_delta_rule",
     "chunk_gated_delta_product",
     "chunk_gated_delta_rule",
@@ -148,10 +157,13 @@ __all__ = [
     "chunk_linear_attention",
     "chunk_rwkv7",
     "chunk_two_key_rule",
+    "compressed_attention",
+    "compressed_indexer",
     "decode_step",
     "index_scores",
     "indexer_loss",
     "lightning_indexer",
+    "recurrent_compression",
     "recurrent_delta_rule",
     "recurrent_gated_delta_rule",
     "recurrent_gdn2",

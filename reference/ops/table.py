@@ -39,6 +39,14 @@ FAMILY = (
     Member(("softmax_attention",), "softmax attention", "keeps every token", "nothing", "no key", "T keys and values"),
     Member(("sparse_attention",), "DeepSeek V3.2", "keeps every token", "nothing", "no key", "T keys and values"),
     Member(("block_sparse_attention",), "MiniMax-M3", "keeps every token", "nothing", "no key", "T keys and values"),
+    Member(
+        (*_forms("compression"), "compressed_attention"),
+        "DeepSeek V4",
+        "keeps means of every few tokens",
+        "nothing",
+        "no key",
+        "T / 4 or T / 128 of them, a window",
+    ),
 )
 
 

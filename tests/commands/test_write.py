@@ -9,9 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from reference.__main__ import main
 from reference.checkpoints import load_model
-from reference.commands.generate import Terminal
 from reference.options import token_count
-from reference.training.tokenizer import ByteTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +39,6 @@ def test_tied_weights_are_loaded(trained):
     assert model.lm_head.weight is model.embed_tokens.weight
     with torch.no_grad():
         assert model(torch.tensor([[256, 97, 98]])).isfinite().all()
-
-
-def test_characters_of_several_bytes_are_printed_whole(capsys):
-    stream = Terminal()
-    for byte in "aé湖".encode():
-        stream(torch.tensor([byte]))
-    stream(torch.tensor([256]))
-    for byte in (0xC3, 0x28):
-        stream(torch.tensor([byte]))
-    assert capsys.readouterr().out == "aé湖\ufffd("
 
 
 @pytest.mark.parametrize(
@@ -128,45 +116,3 @@ def test_a_damaged_config_is_a_sentence_before_memory_is_taken(trained, tmp_path
 def test_a_folder_without_a_model_is_named(tmp_path, capsys):
     assert main(["generate", "--model", str(tmp_path)]) == 1
     assert "has no config.json" in capsys.readouterr().err
-
-
-class Words:
-    """A tokenizer whose words begin with the space before them, and which takes the first space of a text away."""
-
-    pieces = ("_a", "_b", "c", "\ufffd")
-
-    def decode(self, ids):
-        return "".join(self.pieces[i] for i in ids).replace("_", " ").removeprefix(" ")
-
-
-BYTES = ByteTokenizer()
-BROKEN = {
-    "broken, then text": (BYTES, [0xC3, 0xC3, 0x28, *b"abc" * 40, *"é湖".encode()]),
-    "broken at the end": (BYTES, [*b"ab", 0xE6, 0xB9]),
-    "a character behind broken ones": (BYTES, [0xC3, 0xC3, 0xC3, *"湖".encode(), 0xF0, 0x9F, *"😀a".encode()]),
-    "a long text": (BYTES, list("Grüße, 湖 😀! ".encode() * 20)),
-    "nothing but halves": (BYTES, [0xC3] * 100),
-    "a token of no text": (BYTES, [256, 97, 256, 98]),
-    "spaces before words": (Words(), [0, 1, 2, 1, 3, 0, 0, 2, 3]),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_what_is_streamed_is_the_text_of_all_tokens(name, capsys):
-    tokenizer, ids = BROKEN[name]
-    stream, said = Terminal(tokenizer), ""
-    for n, i in enumerate(ids):
-        stream(torch.tensor([i]))
-        said += capsys.readouterr().out
-        assert len(tokenizer.decode(ids[: n + 1])) - len(said) <= 1, "falls behind"
-    stream.finish()
-    assert said + capsys.readouterr().out == tokenizer.decode(ids)
-
-
-@pytest.mark.parametrize("text, shown", [("xaab!", "xa"), ("xa", "xa"), ("aba", ""), ("é, a", "é, a"), ("xcdc", "x")])
-def test_nothing_of_a_stop_text_is_printed(text, shown, capsys):
-    stream = Terminal(stops=["ab", "cdc"])
-    for byte in text.encode():
-        stream(torch.tensor([byte]))
-    stream.finish()
-    assert capsys.readouterr().out == shown

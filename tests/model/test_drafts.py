@@ -8,24 +8,26 @@ import torch
 import reference
 from reference.model.config import pattern, preset
 from reference.model.drafts import DecodingStats, HeadDraft, NGramDraft
-from reference.model.generation import StopStrings
+from reference.model.text import StopStrings
 from tests.model.test_model import STACKS, assert_close, build, some_ids
 
 NEW = 32
 
 
 class Oracle:
-    """Knows the text to come, [B, T], and lies in every row at the places given."""
+    """Knows the texts to come, [B, T], and lies at the places given: (row, place), or a place of every row."""
 
     def __init__(self, text, lies=()):
-        self.text, self.lies, self.asked = text, lies, []
+        self.text, self.asked = text, []
+        self.lies = {lie if isinstance(lie, tuple) else (row, lie) for lie in lies for row in range(len(text))}
 
     def __call__(self, ids, features, n):
         at = ids.shape[1]
+        row = next((b for b, text in enumerate(self.text) if torch.equal(text[:at], ids[0])), 0)
         self.asked.append(n)
-        guesses = self.text[:, at : at + n].clone()
-        for place in self.lies:
-            if at <= place < at + n:
+        guesses = self.text[row : row + 1, at : at + n].clone()
+        for place in range(at, at + n):
+            if (row, place) in self.lies:
                 guesses[:, place - at] = (guesses[:, place - at] + 1) % 256
         return guesses
 
@@ -48,6 +50,7 @@ def model(request):
 DRAFTS = {
     "oracle": lambda text: Oracle(text),
     "sometimes": lambda text: Oracle(text, lies=range(22, 100, 5)),
+    "in rows": lambda text: Oracle(text, lies=[(b, at) for b in range(3) for at in range(21 + b, 100, 2 + 5 * b)]),
     "never": lambda text: never_right,
     "ngrams": lambda text: "ngrams",
     "mostly ngrams": lambda text: NGramDraft(longest=1),
@@ -64,7 +67,8 @@ def test_the_text_is_that_of_plain_decoding(model, draft, temperature):
         got, stats = run(model, ids, **options, draft=DRAFTS[draft](wanted), draft_tokens=5)
         assert torch.equal(got, wanted)
         assert plain.passes == plain.tokens == stats.tokens == NEW and plain.tokens_per_pass == 1
-        assert stats.passes + stats.accepted == NEW and stats.accepted <= stats.drafted
+        assert stats.accepted <= stats.drafted
+        assert stats.passes + stats.accepted == NEW or B > 1
         if draft == "oracle":
             assert stats.accepted == stats.drafted and stats.passes == 1 + -(-(NEW - 1) // 6)
 
@@ -141,20 +145,26 @@ def test_streaming_sees_every_token_in_order():
 
 
 @torch.no_grad()
-def test_sampled_texts_have_the_models_distribution():
-    """Counts of all texts of three tokens over a vocabulary of four, against their probabilities."""
+def four_tokens():
+    """A model of four tokens with a head, a prompt, and the probabilities [64] of texts of three tokens behind it."""
     torch.manual_seed(3)
     config = replace(preset("tiny"), vocab_size=4, layer_types=pattern(1, 1, 2), hidden_size=32, initializer_range=0.1)
     config = replace(config, num_nextn_predict_layers=1)
-    model, prompt, many = reference.HybridLM(config).eval(), torch.tensor([[1, 2, 3, 1, 2]]), 400
+    model, prompt = reference.HybridLM(config).eval(), torch.tensor([[1, 2, 3, 1, 2]])
     texts = torch.cartesian_prod(*[torch.arange(4)] * 3)
     log_p = model(torch.cat([prompt.expand(64, -1), texts], 1)).log_softmax(-1)[:, 4:7]
     p = log_p.gather(2, texts[..., None]).sum((1, 2)).exp()
     assert 0.03 < p.max() < 0.3  # not flat, and no text is nearly certain
+    return model, prompt, p
+
+
+def test_sampled_texts_have_the_models_distribution():
+    """Counts of all texts of three tokens over a vocabulary of four, against their probabilities."""
+    (model, prompt, p), many = four_tokens(), 400
     common = p * many >= 3  # the others are counted together
     for draft in ("head", lambda ids, features, n: (ids[:, -1:] + torch.arange(1, n + 1)) % 4):
         counts = torch.zeros(64)
-        for seed in range(many):  # row by row: in a batch nearly every guess would fall
+        for seed in range(many):
             out = reference.generate(model, prompt, 3, temperature=1.0, seed=seed, draft=draft, draft_tokens=2)[0, 5:]
             counts[out @ torch.tensor([16, 4, 1])] += 1
         seen, wanted = (torch.cat([x[common], x[~common].sum()[None]]) for x in (counts, many * p))
@@ -168,8 +178,8 @@ def test_sampled_texts_have_the_models_distribution():
         ({"draft": "medusa"}, "draft: expected None, 'head', 'ngrams' or a function, got 'medusa'"),
         ({"draft": "head"}, "draft: 'head' needs a model with a multi-token head"),
         ({"draft": "ngrams", "draft_tokens": 0}, "draft_tokens: expected a whole number >= 1, got 0"),
-        ({"draft": lambda ids, x, n: ids[:, :1].expand(-1, n + 1)}, r"draft: expected torch.int64 \[2, up to 4\]"),
-        ({"draft": lambda ids, x, n: ids[:, 0]}, r"draft: expected torch.int64 \[2, up to 4\], got torch.int64 \[2\]"),
+        ({"draft": lambda ids, x, n: ids[:, :1].expand(-1, n + 1)}, r"draft: expected torch.int64 \[1, up to 4\]"),
+        ({"draft": lambda ids, x, n: ids[:, 0]}, r"draft: expected torch.int64 \[1, up to 4\], got torch.int64 \[1\]"),
         ({"n": 0}, "n: expected a whole number >= 1, got 0"),
         ({"repetition_penalty": 0.0}, "repetition_penalty: expected a number > 0, got 0.0"),
     ],
@@ -216,7 +226,7 @@ def test_samples_share_the_reading_of_the_prompt():
 def test_the_repetition_penalty_is_transformers():
     from transformers import RepetitionPenaltyLogitsProcessor
 
-    from reference.model.generation import penalized
+    from reference.model.sampling import penalized
 
     ids, logits = some_ids(12), torch.randn(2, 256, generator=torch.Generator().manual_seed(0))
     present = torch.zeros(2, 256, dtype=torch.bool).scatter(1, ids, True)

@@ -7,7 +7,7 @@ import torch
 
 import reference
 from reference.model.config import preset
-from reference.model.generation import sample
+from reference.model.sampling import sample
 
 
 @pytest.fixture(scope="module")
