@@ -24,7 +24,7 @@ NAMES = {  # what chapter 11's tables call them, and layer_types' word
 }
 # and one of every kind
 ALL_NAMES = NAMES | {"Mamba-2": "mamba2", "short convolution": "short_conv"}
-ALL_NAMES |= {"RG-LRU": "rg_lru", "softmax and Mamba-2": "attention_beside_mamba2"}
+ALL_NAMES |= {"RG-LRU": "rg_lru", "Mamba-1": "mamba1", "softmax and Mamba-2": "attention_beside_mamba2"}
 
 
 def mixer_config(name: str, width: int = WIDTH) -> HybridConfig:
@@ -53,6 +53,7 @@ def mixer_config(name: str, width: int = WIDTH) -> HybridConfig:
         linear_num_value_heads=8,
         linear_key_head_dim=D,
         linear_value_head_dim=D,
+        linear_step_rank=D,
     )
     return replace(config, num_key_value_heads=2) if "2 key heads" in name else config
 

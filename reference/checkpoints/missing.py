@@ -3,7 +3,6 @@
 Loading refuses them by name with their sentence, and the appendix of tensors lists them.
 """
 
-_SCAN = "Mamba-1's scan, with a decay for every channel and every number of its state"
 _SHARED = "an indexer whose choice the layers behind it use as well"
 # model_type in config.json -> what is missing here
 MISSING = {
@@ -29,10 +28,7 @@ MISSING = {
         "one softmax block that many layers share, its MLP as well, with a LoRA for each place: it reads the "
         "embeddings beside the stream, and what it returns goes into Mamba-2 and not into the stream"
     ),
-    "zamba": f"{_SCAN}, and one softmax block that many layers share",
-    "jamba": _SCAN,
-    "mamba": _SCAN,
-    "falcon_mamba": _SCAN,
+    "zamba": "Mamba-1 in several heads, and one softmax block that many layers share",
     "rwkv": "RWKV-4's attention: a weighted mean with one decay per channel",
     "xlstm": "mLSTM's memory with its exponential gates",
     "zaya": "attention over compressed and convolved queries and keys",

@@ -5,6 +5,7 @@ from reference.layers.gated_deltanet import GatedDeltaNetMixer
 from reference.layers.kda import KimiDeltaMixer
 from reference.layers.latent import IndexedMixer, LatentMixer
 from reference.layers.lightning import LightningMixer
+from reference.layers.mamba1 import Mamba1Mixer
 from reference.layers.mamba2 import Mamba2Mixer
 from reference.layers.mixer import Mixer
 from reference.layers.parallel import ParallelMixer
@@ -22,6 +23,7 @@ _RECORDS = (
     Mamba2Mixer(),
     ShortConvMixer(),
     RGLRUMixer(),
+    Mamba1Mixer(),
     ParallelMixer(),
 )
 MIXERS: dict[str, Mixer] = {record.kind: record for record in _RECORDS}

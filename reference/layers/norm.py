@@ -29,5 +29,10 @@ class RMSNorm(nn.Module):
         factor = 1 + self.weight if self.zero_centered else self.weight
         return F.rms_norm(x.to(wide), factor.shape, factor.to(wide), self.eps).to(x.dtype)
 
+    @staticmethod
+    def plain(x: Tensor, eps: float = 1e-6) -> Tensor:
+        """The norm without weights, of x [..., dim], as the layer computes it."""
+        return F.rms_norm(x.to(inner_dtype(x)), x.shape[-1:], None, eps).to(x.dtype)
+
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps}, zero_centered={self.zero_centered}"

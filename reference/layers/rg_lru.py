@@ -1,8 +1,5 @@
 """The RG-LRU of Griffin as a layer: one number per channel is all that it remembers, beside a short convolution."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,21 +7,13 @@ from torch.nn import functional as F
 from reference.dtypes import inner_dtype
 from reference.layers.batch import PLAIN, BatchLayout
 from reference.layers.delta import convolve
-from reference.layers.mixer import STATE_BYTES, Draw, Mixer, Sizes, TextBefore
+from reference.layers.mixer import Sizes, TextBefore
 from reference.layers.projection import Projection
+from reference.layers.vector import VectorMixer, VectorState, last_states, scan_as_memory
 from reference.ops.hgrn import chunk_hgrn
 
 SHARPNESS = 8.0  # c of the paper: the fastest decay of a channel is the slowest to this power
 STEEPEST = 1000.0  # the derivative of sqrt(1 - a²) is held within it, as in Griffin
-
-
-class LruState(NamedTuple):
-    """What the layer remembers, however long the text. A layer that must be able to take n tokens back keeps n more
-    tokens of the convolution, and the n states before the last: a state is no larger than a token."""
-
-    conv: Tensor  # [B, d_rnn, W-1], or up to n more
-    h: Tensor  # [B, 1, d_rnn], or up to n more, float32; the last one is the state
-    seen: int  # tokens since the start: the position of the next
 
 
 class RGLRU(nn.Module):
@@ -40,7 +29,7 @@ class RGLRU(nn.Module):
     block_dim   channels of a block; d_rnn = n_blocks · block_dim
     conv_width  tokens that the convolution reads
 
-    forward(x [B, T, d_model], state=None, layout=PLAIN) -> (y [B, T, d_model], LruState). Outputs at padding mean
+    forward(x [B, T, d_model], state=None, layout=PLAIN) -> (y [B, T, d_model], VectorState). Outputs at padding mean
     nothing. Raises ValueError that names the argument.
     Source: De et al. 2024 (Griffin), section 2.4; parameter names are those of transformers' recurrent_gemma.
     """
@@ -59,19 +48,17 @@ class RGLRU(nn.Module):
         self.recurrent_param = nn.Parameter(slowest.expm1().log())  # the inverse of softplus
         self.linear_out = Projection(width, d_model)
 
-    def forward(self, x: Tensor, state: LruState | None = None, layout: BatchLayout = PLAIN) -> tuple[Tensor, LruState]:
+    def forward(
+        self, x: Tensor, state: VectorState | None = None, layout: BatchLayout = PLAIN
+    ) -> tuple[Tensor, VectorState]:
         conv, h, seen = (None, None, 0) if state is None else state
         gate = F.gelu(self.linear_y(x), approximate="tanh")
         u, conv = self.convolved(layout.without_padding(self.linear_x(x)), conv, layout)
         last = None if h is None else h[:, -1]
         keywords = {"initial_state": last, "output_final_state": True, "cu_seqlens": layout.cu_seqlens}
         o, last = chunk_hgrn(*self.gated(u, first_tokens(x, seen, layout)), **keywords)
-        if layout.rewind:
-            kept = o if h is None else torch.cat([h, o], 1)
-            kept = kept[:, max(kept.shape[1] - 1 - layout.rewind, 0) :].clone()
-        else:
-            kept = last[:, None]
-        return self.linear_out(o.to(x.dtype) * gate), LruState(conv, kept, seen + x.shape[1])
+        kept = last[:, None] if layout.cu_seqlens is not None else last_states(h, o, layout.rewind)
+        return self.linear_out(o.to(x.dtype) * gate), VectorState(conv, kept, seen + x.shape[1])
 
     def convolved(self, x: Tensor, conv: Tensor | None, layout: BatchLayout = PLAIN) -> tuple[Tensor, Tensor]:
         """u [B, T, d_rnn] of W_x x, and the convolution's state behind it."""
@@ -103,64 +90,19 @@ def first_tokens(x: Tensor, seen: int, layout: BatchLayout) -> Tensor:
     return (torch.arange(x.shape[1], device=x.device)[:, None] == layout.cu_seqlens.to(x.device)[:-1]).any(1)
 
 
-def _scan_as_memory(q, k, v, g, *, initial_state: Tensor | None = None, **_: bool) -> tuple[Tensor, Tensor]:
-    """chunk_hgrn as an operator with a head for each channel, Dk = Dv = 1: what one text split among processes asks."""
-    h = None if initial_state is None else initial_state[..., 0, 0]
-    o, h = chunk_hgrn(v[..., 0], g, initial_state=h, output_final_state=True)
-    return o[..., None], h[..., None, None]
-
-
-class RGLRUMixer(Mixer):
+class RGLRUMixer(VectorMixer):
     """rg_lru: Griffin's RG-LRU, linear_num_value_heads blocks of linear_value_head_dim channels."""
 
     kind, short = "rg_lru", "RG-LRU"
-    softmax, grows = False, False
-    needs = ("linear_num_value_heads", "linear_value_head_dim", "linear_conv_kernel_dim")
-
-    def width(self, config: Sizes) -> int:
-        """Channels of the scan."""
-        return config.linear_num_value_heads * config.linear_value_head_dim
 
     def build(self, config: Sizes, index: int) -> RGLRU:
         blocks, channels = config.linear_num_value_heads, config.linear_value_head_dim
         return RGLRU(config.hidden_size, blocks, channels, conv_width=config.linear_conv_kernel_dim)
 
-    def conv_channels(self, config: Sizes) -> tuple[int, ...]:
-        """Those of the scan: there are no keys."""
-        return (self.width(config),)
-
-    def cache_bytes(self, config: Sizes, tokens: int, element_bytes: int) -> int:
-        """A number per channel, and the convolution's last tokens: the same for every length."""
-        return self.width(config) * ((config.linear_conv_kernel_dim - 1) * element_bytes + STATE_BYTES)
-
-    def flops(self, config: Sizes, position: int, *, chunked: bool) -> float:
-        """One multiply-add per channel; chunks take two more to join, which are left out."""
-        return 2.0 * self.width(config)
-
-    def moved_bytes(self, config: Sizes, position: int, element_bytes: int) -> float:
-        """The state, read and written."""
-        return 2 * self.cache_bytes(config, position, element_bytes)
-
-    def filled_state(self, config: Sizes, tokens: int, draw: Draw) -> LruState:
-        width = self.width(config)
-        return LruState(draw(width, config.linear_conv_kernel_dim - 1), draw(1, width), tokens)
-
-    def operator_step(self, config: Sizes, state: LruState) -> Callable[[], Tensor]:
-        h = state.h[:, -1]
-        x, a = torch.randn_like(h), torch.rand_like(h)
-        return lambda: h.mul_(a).add_(x)
-
-    def rewind(self, config: Sizes, state: LruState, n: int) -> LruState:
-        """The states before the last are kept, as many as were asked for."""
-        conv, h, seen = state
-        if n > h.shape[1] - 1:
-            raise self._too_far(n, h.shape[1] - 1)
-        return LruState(conv[..., : conv.shape[-1] - n], h[:, : h.shape[1] - n], seen - n)
-
-    def state_before(self, layer: RGLRU, h: Tensor, before: TextBefore) -> LruState:
+    def state_before(self, layer: RGLRU, h: Tensor, before: TextBefore) -> VectorState:
         x, seen = layer.linear_x(h), before.count(h)
         conv = before.tail(x, layer.conv1d.weight.shape[-1] - 1)
         u, _ = layer.convolved(x, conv)
         added, g = layer.gated(u, first_tokens(h, seen, PLAIN))
         k = added.new_ones(*added.shape[:2], 1, 1)
-        return LruState(conv, before.memory(_scan_as_memory, k, added[..., None], g, None)[..., 0, 0][:, None], seen)
+        return VectorState(conv, before.memory(scan_as_memory, k, added[..., None], g, None)[..., 0, 0][:, None], seen)

@@ -27,6 +27,7 @@ class HybridConfig:
                             linear_value_head_dim
       attention_beside_mamba2  full_attention and mamba2 in one layer, added (Falcon-H1)
       short_conv            a gated convolution over linear_conv_kernel_dim tokens (LFM2)
+      mamba1                Mamba-1: as rg_lru, and linear_key_head_dim numbers for each channel
       rg_lru                RG-LRU: linear_num_value_heads blocks of linear_value_head_dim channels (Griffin)
 
     Construction checks every field and raises a ValueError that names the field.
@@ -82,6 +83,8 @@ class HybridConfig:
     )
     linear_decay_bound: float | None = None  # KDA: lower bound of the log decays (Kimi K3, Ling 3.0: -5)
     linear_full_rank_gates: bool = False  # KDA: decay and output gate through one matrix each (Ling 3.0)
+    linear_step_rank: int = 0  # Mamba-1: channels between the two projections of dt,
+    linear_inner_norms: str | None = None  # and norms of dt, B and C: "plain" (Falcon Mamba) or "weighted" (Jamba)
     linear_step_min: float = 0.0  # Mamba-2: dt is at least this (Nemotron-H)
     linear_conv_bias: bool = False  # Mamba-2: bias of its convolution,
     linear_bias: bool = False  # and of its projections; short_conv: of both

@@ -83,13 +83,8 @@ def test_the_last_row_of_the_timeline_counts_the_same(found):
 def test_what_loads_is_in_the_table(found):
     """A family of ours with linear layers has their mixer in transformers' code, under the same word."""
     words = {"linear_attention": "delta rule", "kda": "delta rule", "lightning_attention": "lightning"}
-    words |= {
-        "short_conv": "short convolution",
-        "mamba2": "Mamba-2",
-        "rg_lru": "RG-LRU",
-        "attention_beside_mamba2": "Mamba-2",
-    }
-    words |= {"indexed_attention": "indexer", "sliding_attention": "window"}
+    words |= {"short_conv": "short convolution", "mamba2": "Mamba-2", "attention_beside_mamba2": "Mamba-2"}
+    words |= {"mamba1": "Mamba-1", "rg_lru": "RG-LRU", "indexed_attention": "indexer", "sliding_attention": "window"}
     for family in FAMILIES:
         for kind in set(family.mixers.values()) & set(words):
             folder = family.name.removesuffix("_text")

@@ -11,6 +11,7 @@ from tests.checkpoints.tiny import PLAIN, VARIANTS, build, difference, some_ids
 BOUND = 1e-3  # of the logits' standard deviation
 BOUND_BF16 = 0.1  # the median difference; both round every product to 8 bits, in different places
 PIECES = [9, 1, 1, 12, 2, 1, 15]
+FORGETFUL = ("recurrent_gemma", "mamba", "falcon_mamba", "jamba")  # see test_why_others_are_left_out
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -46,7 +47,7 @@ def test_a_cache_fed_in_ragged_pieces(pair):
     for piece, wanted, place in zip(ids.split(PIECES, 1), whole, places, strict=True):
         got = ours(piece, cache=cache)
         assert difference(got, wanted) < BOUND
-        if ours.config.layer_types[0] != "lightning_attention" and theirs.config.model_type != "recurrent_gemma":
+        if ours.config.layer_types[0] != "lightning_attention" and theirs.config.model_type not in FORGETFUL:
             more = {argument: past}
             if theirs.config.model_type == "bamba":  # left to itself, 5.23 counts a second piece's positions from 0
                 more["position_ids"] = place
@@ -67,12 +68,15 @@ def test_why_one_cache_of_transformers_is_left_out(tmp_path):
 
 
 @torch.no_grad()
-def test_why_another_is_left_out():
-    """RecurrentGemma: transformers 5.23 convolves a second piece of more than one token as if nothing stood before it.
-    If this fails, compare it."""
-    theirs, ids = build("recurrent_gemma"), some_ids(length=30)
+@pytest.mark.parametrize("family", FORGETFUL)
+def test_why_others_are_left_out(family):
+    """transformers 5.23 reads a second piece of more than one token as if nothing stood before it: RecurrentGemma's
+    convolution, Mamba-1's scan. If this fails, compare it."""
+    theirs, ids = build(family), some_ids(length=30)
     past = DynamicCache(config=theirs.config)
-    first, second = (theirs(piece, past_key_values=past, use_cache=True).logits for piece in ids.split(15, 1))
+    argument = "cache_params" if "mamba" in family else "past_key_values"
+    keywords = {argument: past, "use_cache": True}
+    first, second = (theirs(piece, **keywords).logits for piece in ids.split(15, 1))
     whole = theirs(ids).logits
     assert difference(first, whole[:, :15]) < BOUND and difference(second, whole[:, 15:]) > 0.01
 

@@ -167,6 +167,11 @@ VARIANTS = {family.name: (family.name, {}) for family in FAMILIES} | {
             "layer_types": ["full_attention", "conv", "sliding_attention", "conv", "full_attention"],
         },
     ),
+    "jamba, dense, no softmax": ("jamba", {"num_experts": 1, "num_experts_per_tok": 1, "attn_layer_period": 9}),
+    "mamba, no biases, untied": (
+        "mamba",
+        {"use_bias": False, "use_conv_bias": False, "time_step_rank": 3, "tie_word_embeddings": False},
+    ),
     "granite, biases": ("granite", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
     "granite_swa, one base": ("granite_swa", {"layer_rope_theta": None, "tie_word_embeddings": False}),
     "granitemoe_swa, none shared": ("granitemoe_swa", {"shared_intermediate_size": 0, "layer_rope_theta": [0] * 4}),

@@ -18,11 +18,13 @@ from reference.checkpoints.families.granite import GRANITE
 from reference.checkpoints.families.granite_swa import GRANITE_SWA, GRANITEMOE_SWA
 from reference.checkpoints.families.granitemoe import GRANITEMOE
 from reference.checkpoints.families.granitemoehybrid import GRANITEMOEHYBRID
+from reference.checkpoints.families.jamba import JAMBA
 from reference.checkpoints.families.kimi_linear import KIMI_LINEAR
 from reference.checkpoints.families.lfm2 import LFM2
 from reference.checkpoints.families.lfm2_moe import LFM2_MOE
 from reference.checkpoints.families.lfm3 import LFM3
 from reference.checkpoints.families.llama import LLAMA
+from reference.checkpoints.families.mamba import FALCON_MAMBA, MAMBA_1
 from reference.checkpoints.families.mamba2 import MAMBA2
 from reference.checkpoints.families.minimax import MINIMAX
 from reference.checkpoints.families.minimax_m2 import MINIMAX_M2
@@ -61,6 +63,9 @@ FAMILIES = (
     GLM4_MOE_LITE,
     YOUTU,
     BAILING_HYBRID,
+    MAMBA_1,
+    FALCON_MAMBA,
+    JAMBA,
     MAMBA2,
     BAMBA,
     GRANITEMOEHYBRID,
