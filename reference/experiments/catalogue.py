@@ -61,7 +61,7 @@ CATALOGUE = {
     ),
     "hybrid_conv": Experiment(
         "models",
-        "all linear, 3:1 and all softmax with the short convolution in every mixer, three learning rates, on text",
+        "all linear, 3:1 and all softmax with a convolution and as many heads in every mixer, three rates, on text",
         "5 to 30 min",
         chapter=9,
         quick="20 steps: about a minute",

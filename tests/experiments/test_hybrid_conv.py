@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from reference.__main__ import main
-from reference.experiments.models.hybrid import STACKS
 from reference.experiments.models.hybrid_conv import (
     CONV_RATES,
+    CONV_STACKS,
     ConvolvedAttention,
     build_convolved,
     equal_width,
@@ -22,10 +22,14 @@ from reference.layers.batch import BatchLayout
 
 
 def test_stacks_have_equal_sizes_and_a_convolution_in_every_mixer():
-    sizes = {stack: size_of(stack, equal_width(stack)) for stack in STACKS}
+    sizes = {stack: size_of(stack, equal_width(stack)) for stack in CONV_STACKS}
     assert max(sizes.values()) / min(sizes.values()) < 1.01
-    for stack in STACKS:
+    for stack in CONV_STACKS:
         assert all(hasattr(block.mixer, "conv1d") for block in build_convolved(stack, 96).layers)
+        mixers = [block.mixer for block in build_convolved(stack, 96).layers]
+        softmax = [mixer for mixer in mixers if isinstance(mixer, ConvolvedAttention)]
+        assert all((mixer.n_heads, mixer.n_kv_heads) == (4, 4) for mixer in softmax)
+        assert all((mixer.o_norm is not None) == (stack == "normed") for mixer in softmax)
     with pytest.raises(ValueError, match=r"stack: expected one of .* got 'sparse'"):
         build_convolved("sparse")
 
@@ -46,6 +50,14 @@ def test_the_convolution_sees_the_tokens_before_and_no_other_document():
         layer(x, layer(x)[1])
 
 
+def test_the_norm_stands_between_what_was_read_and_the_gate():
+    torch.manual_seed(0)
+    layer = ConvolvedAttention(16, 2, 2, 8, qk_norm="head", gate="elementwise", normed=True).eval()
+    o, gate = 100 * torch.randn(1, 5, 2, 8), torch.randn(1, 5, 2, 8)
+    unit = o / o.square().mean(-1, keepdim=True).sqrt()
+    assert torch.allclose(layer.output(o, gate), layer.o_proj((unit * gate.sigmoid()).flatten(2)), atol=1e-5)
+
+
 def test_nothing_that_is_held_out_stands_in_another_lot():
     lots = split_manual()
     assert all(sum(map(len, lot)) > 10_000 for lot in lots)
@@ -60,11 +72,11 @@ def test_a_short_run_goes_from_the_rates_to_the_seeds(tmp_path, capsys):
     arguments = ["--seeds", "2", "--steps", "1", "--threads", "1", "--out", str(file), "--json"]
     assert main(["experiment", "hybrid_conv", *arguments]) == 0
     record = json.loads(file.read_text())
-    assert len(record["runs"]) == len(STACKS) * (len(CONV_RATES) + 1)
+    assert len(record["runs"]) == len(CONV_STACKS) * (len(CONV_RATES) + 1)
     for stack, found in record["summary"].items():
         assert str(found["lr"]) == min(found["validation"], key=found["validation"].get)
         assert len(found["held_out"]) == 2, stack
-    assert capsys.readouterr().out.count("±") == 3
+    assert capsys.readouterr().out.count("±") == 4
 
 
 def test_the_stored_record_is_whole_and_its_summary_is_that_of_its_runs():

@@ -1,9 +1,10 @@
 """`python -m reference experiment hybrid_conv`: the three stacks with equal pieces, and three learning rates.
 
 In `hybrid` the linear layers have a short convolution and the softmax layers have none, and all stacks have one
-learning rate. Here softmax layers have the same convolution of four tokens, MLPs make the numbers of parameters equal
-to within one percent, and each stack runs at three rates with seed 0; the best rate gets the other seeds. The models
-are smaller than `hybrid`'s: 64 channels, 4 heads of 16.
+learning rate. Here softmax layers have the same convolution of four tokens and as many heads of keys and values, MLPs
+make the numbers of parameters equal to within one percent, and each stack runs at three rates with seed 0; the best
+rate gets the other seeds. A fourth stack, `normed`, is the softmax one with a norm on what each head has read, as
+linear layers have one. The models are smaller than `hybrid`'s: 64 channels, 4 heads of 16.
 Two lots of documents are held out, none of which is repeated elsewhere in the manual: one chooses the rate of a stack,
 the other gives the reported loss.
 Of each run the record (reference/experiments/records.py) has
@@ -33,10 +34,11 @@ from reference.experiments.command_line import (
     where_kept,
 )
 from reference.experiments.models.hybrid import STACKS
-from reference.experiments.records import Runs
+from reference.experiments.records import Runs, mean_and_deviation
 from reference.files import STORED
 from reference.layers.attention import Attention, Heads
 from reference.layers.batch import PLAIN, BatchLayout
+from reference.layers.norm import RMSNorm
 from reference.model.config import HybridConfig, preset
 from reference.model.hybrid import HybridLM
 from reference.ops.conv import causal_conv
@@ -45,6 +47,7 @@ from reference.training.data import IGNORE, Batch, PackedText, read_documents
 from reference.training.tokenizer import ByteTokenizer
 from reference.training.trainer import build_optimizer, learning_rate
 
+CONV_STACKS = STACKS | {"normed": STACKS["softmax"]}
 CONV_RATES = (1e-3, 3e-3, 1e-2)
 CONV_STEPS, CONV_WARM_UP, CONV_LOOK_EVERY = 200, 20, 50
 QUICK_STEPS = 20
@@ -62,12 +65,16 @@ class Rows(NamedTuple):
 class ConvolvedAttention(Attention):
     """Softmax attention whose queries, keys and values pass the short convolution of Gated DeltaNet first.
 
+    normed: an RMSNorm of what each head has read, before the gate.
     forward(x [B, T, d_model], state=None, layout=PLAIN) as Attention, for whole texts: the convolution's last tokens
     aren't kept, so that a state is refused. Raises ValueError that names the argument.
     """
 
-    def __init__(self, d_model: int, n_heads: int, n_kv_heads: int, head_dim: int, **options: object):
+    def __init__(
+        self, d_model: int, n_heads: int, n_kv_heads: int, head_dim: int, *, normed: bool = False, **options: object
+    ):
         super().__init__(d_model, n_heads, n_kv_heads, head_dim, **options)
+        self.o_norm = RMSNorm(head_dim) if normed else None
         self.channels = [n_heads * head_dim, n_kv_heads * head_dim, n_kv_heads * head_dim]  # q, k, v
         self.conv1d = nn.Conv1d(sum(self.channels), sum(self.channels), 4, groups=sum(self.channels), bias=False)
 
@@ -85,15 +92,20 @@ class ConvolvedAttention(Attention):
         q, k, v = (y.unflatten(-1, (-1, self.head_dim)) for y in qkv.split(self.channels, -1))
         return Heads(self.q_norm(q), self.k_norm(k), v, gate if self.gate_dim else None)
 
+    def output(self, o: Tensor, gate: Tensor | None) -> Tensor:
+        """As Attention.output, o [B, T, H, D] normed first if the layer has the norm."""
+        return super().output(o if self.o_norm is None else self.o_norm(o), gate)
+
 
 def convolved_config(stack: str, width: int) -> HybridConfig:
     """The configuration of a stack, which has no word for the convolution; width: of the MLPs. ValueError as below."""
-    if stack not in STACKS:
-        raise ValueError(f"stack: expected one of {list(STACKS)}, got {stack!r}")
-    heads = dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads", "num_attention_heads"), 4)
+    if stack not in CONV_STACKS:
+        raise ValueError(f"stack: expected one of {list(CONV_STACKS)}, got {stack!r}")
+    softmax_heads = dict.fromkeys(("num_attention_heads", "num_key_value_heads"), 4)
+    heads = softmax_heads | dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads"), 4)
     sizes = dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "head_dim"), 16)
     small = {"vocab_size": ByteTokenizer.vocab_size, "hidden_size": 64, "intermediate_size": width, **heads, **sizes}
-    return replace(preset("tiny"), **small).with_layers(STACKS[stack])
+    return replace(preset("tiny"), **small).with_layers(CONV_STACKS[stack])
 
 
 def build_convolved(stack: str, width: int | None = None) -> HybridLM:
@@ -105,12 +117,12 @@ def build_convolved(stack: str, width: int | None = None) -> HybridLM:
     model = HybridLM(config)
     for block in model.layers:
         if isinstance(block.mixer, Attention):
-            block.mixer = convolved(block.mixer, config.hidden_size)
+            block.mixer = convolved(block.mixer, config.hidden_size, normed=stack == "normed")
     return model
 
 
-def convolved(plain: Attention, d_model: int) -> ConvolvedAttention:
-    """The layer with a convolution; its other weights are those of `plain`."""
+def convolved(plain: Attention, d_model: int, *, normed: bool) -> ConvolvedAttention:
+    """The layer with a convolution, and with the norm if `normed`; its other weights are those of `plain`."""
     layer = ConvolvedAttention(
         d_model,
         plain.n_heads,
@@ -120,6 +132,7 @@ def convolved(plain: Attention, d_model: int) -> ConvolvedAttention:
         qk_norm="head",
         gate="elementwise",
         zero_centered_norm=True,
+        normed=normed,
     )
     layer.load_state_dict(plain.state_dict(), strict=False)
     return layer
@@ -127,8 +140,8 @@ def convolved(plain: Attention, d_model: int) -> ConvolvedAttention:
 
 @cache
 def equal_width(stack: str) -> int:
-    """The MLPs' width, in steps of 2, that brings the stack nearest to the 3:1 stack with MLPs of 128."""
-    wanted, sizes = size_of("hybrid", 128), {n: size_of(stack, n) for n in range(96, 192, 2)}
+    """The MLPs' width, in steps of 2, that brings the stack nearest to the all-linear stack with MLPs of 118."""
+    wanted, sizes = size_of("linear", 118), {n: size_of(stack, n) for n in range(96, 192, 2)}
     return min(sizes, key=lambda n: abs(sizes[n] - wanted))
 
 
@@ -221,18 +234,17 @@ def rate_summary(runs: list[dict]) -> dict:
 
 def runs_to_do(runs: Runs, seeds: int) -> list[tuple[str, float, int]]:
     """(stack, lr, seed) still to run: seed 0 at all rates; once these are there, the other seeds at the best rate."""
-    first = runs.missing([(stack, lr, 0) for stack in STACKS for lr in CONV_RATES])
+    first = runs.missing([(stack, lr, 0) for stack in CONV_STACKS for lr in CONV_RATES])
     best = {stack: found["lr"] for stack, found in rate_summary(runs.runs).items()}
-    return first or runs.missing([(stack, best[stack], seed) for seed in range(seeds) for stack in STACKS])
+    return first or runs.missing([(stack, best[stack], seed) for seed in range(seeds) for stack in CONV_STACKS])
 
 
 def table_of_rates(record: dict) -> str:
-    """The chosen rate and the final held-out nats per byte, mean and standard deviation over seeds, as Markdown."""
+    """The chosen rate and the final held-out nats per byte, mean and sample deviation over seeds, as Markdown."""
     lines = ["| stack | parameters | rate | held-out nats per byte |", "|---|---|---|---|"]
     for stack, found in record["summary"].items():
-        x = torch.tensor(found["held_out"], dtype=torch.float64)
-        size = record["config"]["parameters"][stack]
-        lines.append(f"| {stack} | {size:,} | {found['lr']:g} | {x.mean():.3f} ± {x.std(correction=0):.3f} |")
+        size, losses = record["config"]["parameters"][stack], mean_and_deviation(found["held_out"], ".3f")
+        lines.append(f"| {stack} | {size:,} | {found['lr']:g} | {losses} |")
     return "\n".join(lines)
 
 
@@ -245,17 +257,17 @@ def main(argv: list[str]) -> int:
     file = where_kept(chosen, "hybrid_conv", None if chosen.quick else STORED / "hybrid_conv.json")
     steps = chosen.steps or (QUICK_STEPS if chosen.quick else CONV_STEPS)
     torch.set_num_threads(chosen.threads)
-    sizes = {name: size_of(name, equal_width(name)) for name in STACKS}
+    sizes = {name: size_of(name, equal_width(name)) for name in CONV_STACKS}
     config = {"steps": steps, "batch": ROWS_PER_STEP, "length": ROW_LENGTH, "parameters": sizes}
     try:
-        order = {"stack": list(STACKS)}
+        order = {"stack": list(CONV_STACKS)}
         key = ("stack", "lr", "seed")
         runs = Runs("hybrid_conv", config, key, rate_summary, file, again=chosen.again, order=order)
     except ValueError as error:
         parser.error(str(error))
     stored = not runs_to_do(runs, chosen.seeds)
     if stored:
-        say_stored(len(STACKS) * (len(CONV_RATES) + chosen.seeds - 1), "hybrid_conv", file)
+        say_stored(len(CONV_STACKS) * (len(CONV_RATES) + chosen.seeds - 1), "hybrid_conv", file)
     else:
         check_places(parser, file)
     while todo := runs_to_do(runs, chosen.seeds):
