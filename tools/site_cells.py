@@ -25,10 +25,12 @@ LEGIBLE = 6.6  # pixels: a narrow window may shrink labels to this size; from th
 
 
 def explorable_html(match: re.Match) -> str:
-    """The place of a moving figure on the page; without scripts it shows the stored frames, if the text has them."""
+    """The place of a moving figure on the page; without scripts, and on paper, it shows the stored frames, if the text
+    has them."""
     still = f'<img src="{match["frames"]}" alt="{html.escape(match["alt"])}">' if match["frames"] else ""
+    paper = f'<div class="explorable-still">{still}</div>' if still else ""
     return (
-        f'<figure class="explorable" data-name="{match["name"]}"><figcaption>{html.escape(match["caption"])}'
+        f'<figure class="explorable" data-name="{match["name"]}">{paper}<figcaption>{html.escape(match["caption"])}'
         f" <noscript>This figure needs JavaScript.{still}</noscript></figcaption></figure>"
     )
 

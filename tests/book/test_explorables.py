@@ -58,7 +58,9 @@ def tab(tmp_path_factory):
     """A page with all figures, in a browser."""
     if not (program := find_browser()):
         pytest.skip("no Chromium or Chrome is installed")
-    figures = "".join(EXPLORABLE.sub(explorable_html, f"<!--explorable {name}: A caption.-->") for name in NAMES)
+    frames = (ROOT / "figures" / "frames").as_uri()
+    marks = [f"<!--explorable {name}: A caption.-->\n\n![Frames.]({frames}/{name}.png)" for name in NAMES]
+    figures = "".join(EXPLORABLE.sub(explorable_html, mark) for mark in marks)
     sources = [(SCRIPTS / f"{name}.js").as_uri() for name in EXPLORABLE_SCRIPTS]
     scripts = "".join(f'<script src="{source}"></script>' for source in sources)
     sheets = [(path / name).as_uri() for path, name in ((SCRIPTS.parent, "book.css"), (SCRIPTS, "explore.css"))]
@@ -277,6 +279,15 @@ def test_everything_can_be_done_with_the_keyboard_alone(tab, width):
     assert said["select"].startswith("The token “dog” reads 3 of 9") and "q turned by 7" in said["rotate"]
     assert tab.errors == []
     tab.width(1400)
+
+
+def test_paper_shows_the_frames_and_nothing_that_moves(tab):
+    seen = """[...document.querySelectorAll(".explorable > *, .explorable-still img")]
+        .filter((e) => e.getBoundingClientRect().height > 40).map((e) => e.className || e.localName)"""
+    assert set(tab.value(seen)) == {"div"}
+    tab.call("Emulation.setEmulatedMedia", media="print")
+    assert tab.value(seen) == ["explorable-still", "img"] * len(NAMES)
+    tab.call("Emulation.setEmulatedMedia", media="")
 
 
 def test_everything_has_a_name_and_nothing_is_wider_than_a_phone(tab):

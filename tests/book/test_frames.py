@@ -68,9 +68,11 @@ def test_copies_hold_the_frames_and_the_chapter_links_to_them(chapter):
     assert all((ROOT / "chapters" / path).exists() for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", prose(chapter)))
 
 
-def test_the_site_shows_the_frames_only_without_scripts():
+def test_the_site_shows_the_frames_only_without_scripts_and_on_paper():
     text = frames.with_frames("<!--explorable state: A caption.-->\n\nThe next paragraph.")
     page = EXPLORABLE.sub(explorable_html, text)
     still = re.search(r"<noscript>This figure needs JavaScript\.<img src=\"([^\"]+)\" alt=\"[^\"]+\"></noscript>", page)
     assert still[1] == "../figures/frames/state.png" and "![" not in page
+    assert re.search(r'<div class="explorable-still"><img src="([^"]+)"', page)[1] == still[1]
+    assert "explorable-still" not in EXPLORABLE.sub(explorable_html, "<!--explorable state: A caption.-->")
     assert page.endswith("</figure>\n\nThe next paragraph.")

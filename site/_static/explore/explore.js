@@ -72,7 +72,7 @@ const explorables = (() => {
   const start = () => {
     for (const place of document.querySelectorAll(".explorable[data-name]")) {
       const build = figures[place.dataset.name];
-      if (build) place.prepend(build());
+      if (build) place.querySelector("figcaption").before(build()); // behind the frames that paper shows
     }
   };
   if (typeof document !== "undefined") document.addEventListener("DOMContentLoaded", start);
