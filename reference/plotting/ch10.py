@@ -82,20 +82,6 @@ def label_ends(ax: Axes, names: dict[str, str] | None = None, *, apart: float = 
         ax.text(1.02, place, words, color=line.get_color(), transform=ax.transAxes, fontsize=8, va="center")
 
 
-def one_hop_and_two(ax: Axes, record: dict, models: Sequence[str], chains: Sequence[int]) -> None:
-    """Each model's seeds at each load: the share of right answers after one hop across, after two up; and the curve on
-    which the second hop succeeds as often as the first and independently of it, the square."""
-    r = np.linspace(0, 1, 101)
-    ax.plot(r, r**2, color=COLORS["best"], linewidth=1)
-    for model in models:
-        style, color = STUDY_STYLES[model]
-        by_test = record["summary"][model]["accuracy"]
-        x, y = ([v for n in chains for v in by_test[f"{hops}, {n} chains"]] for hops in ("1 hop", "2 hops"))
-        filled = {"markerfacecolor": "none"} if "--" in style or ":" in style else {}
-        ax.plot(x, y, style[0], color=color, label=model, markersize=6, alpha=0.8, clip_on=False, **filled)
-    ax.set(xlabel="accuracy, one hop", ylabel="accuracy, two hops", ylim=(0, 1.03))
-
-
 def seeds_on_a_plane(ax: Axes, record: dict, models: Sequence[str], x_test: str, y_test: str) -> None:
     """Each model's seeds as points: accuracy on one test across, on another up."""
     for model in models:

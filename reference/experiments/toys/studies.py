@@ -98,6 +98,11 @@ HOPPING = {
     "all linear": Stack(("linear",) * 3),
 }
 HOPPING_MAIN = {name: HOPPING[name] for name in ("all Gated DeltaNet", "3:1", "all softmax")}
+HOPPING_SLOWER = HOPPING_MAIN | {"all lightning": HOPPING["all lightning"]}
+HOPPING_NARROW = {
+    "all Gated DeltaNet": HOPPING["all Gated DeltaNet"],
+    "all Gated DeltaNet, Dk 8": Stack(("gated_deltanet",) * 3, 8),
+}
 HOPPING_PURE = {name: HOPPING[name] for name in ("all softmax", "all Gated DeltaNet")}
 BY_KEY_DIM = {
     f"{name}, Dk {size}": Stack((name,), size) for name in ("linear", "gated_deltanet") for size in (4, 8, 16, 32)
@@ -213,6 +218,27 @@ STUDIES = {
         HOPS._replace(lrs=(2e-2,)),
         tuple(HOPPING_PURE),
         HOPS._replace(lrs=(2e-2,)),
+    ),
+    "multi_hop_slower": StudySetting(
+        tasks.multi_hop,
+        HOPPING_SLOWER,
+        HOPS._replace(steps=3000, lrs=(3e-3,)),
+        tuple(HOPPING_PURE),
+        HOPS._replace(lrs=(3e-3,)),
+    ),
+    "multi_hop_load": StudySetting(
+        partial(tasks.multi_hop, 64, (2, 4, 8), (4, 8, 16)),
+        HOPPING_PURE,
+        HOPS,
+        tuple(HOPPING_PURE),
+        HOPS,
+    ),
+    "multi_hop_heavier": StudySetting(
+        partial(tasks.multi_hop, later=(4, 8)),
+        HOPPING_NARROW,
+        HOPS._replace(steps=1800, solved=0.0),
+        ("all Gated DeltaNet",),
+        HOPS._replace(steps=1800, solved=0.0),
     ),
     "multi_hop_last": StudySetting(
         tasks.multi_hop,
