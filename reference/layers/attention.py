@@ -134,7 +134,7 @@ class Attention(nn.Module):
     def heads(self, x: Tensor) -> Heads:
         """The heads of x [B, T, d_model], queries and keys normed and not turned."""
         q = self.q_proj(x).unflatten(-1, (self.n_heads, -1))
-        q, gate = q.split([self.head_dim, self.gate_dim], -1)
+        q, gate = q.split_with_sizes([self.head_dim, self.gate_dim], -1)
         k, v = self.k_proj(x), self.v_proj(x).unflatten(-1, (self.n_kv_heads, -1))
         if self.qk_norm == "full":
             q, k = self.q_norm(q.flatten(2)).unflatten(-1, (self.n_heads, -1)), self.k_norm(k)

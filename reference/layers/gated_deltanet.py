@@ -80,7 +80,7 @@ class GatedDeltaNet(nn.Module):
     def project(self, x: Tensor, conv: Tensor | None = None, layout: BatchLayout = PLAIN) -> DeltaInputs:
         """From x [B, T, d_model] and the convolution's state before it to the operator's arguments."""
         qkv, conv = convolve(self.project_qkv(x), self.conv1d.weight[:, 0], conv, layout)
-        q, k, v = qkv.split(self.channels, -1)
+        q, k, v = qkv.split_with_sizes(self.channels, -1)
         q, k = (y.unflatten(-1, (-1, self.key_dim)) for y in (q, k))
         beta = self.beta_max * self.in_proj_b(x).sigmoid()
         g = log_decay(self.in_proj_a(x), self.A_log, self.dt_bias)

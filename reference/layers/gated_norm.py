@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reference.dtypes import inner_dtype
+from reference.layers.norm import divide_by_rms
 
 ACTIVATIONS = {"silu": F.silu, "sigmoid": torch.sigmoid}
 
@@ -28,9 +29,8 @@ class GatedRMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        wide = inner_dtype(x)
-        normed = F.rms_norm(x.to(wide), self.weight.shape, self.weight.to(wide), self.eps)
-        return (normed * ACTIVATIONS[self.activation](z.to(wide))).to(x.dtype)
+        gate = ACTIVATIONS[self.activation](z.to(inner_dtype(x)))
+        return (divide_by_rms(x, self.weight, self.eps) * gate).to(x.dtype)
 
 
 class GateThenRMSNorm(nn.Module):
@@ -57,5 +57,5 @@ class GateThenRMSNorm(nn.Module):
             return (y * gate).to(x.dtype)
         y = y if self.norm_first else y * gate
         y = y.unflatten(-1, (self.groups, -1))
-        y = F.rms_norm(y, y.shape[-1:], None, self.eps).flatten(-2) * self.weight.to(wide)
+        y = divide_by_rms(y, None, self.eps).flatten(-2) * self.weight.to(wide)
         return (y * gate if self.norm_first else y).to(x.dtype)

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,10 @@ def onednn_product(x: Tensor, weight: Tensor) -> Tensor:
 PRODUCTS = {"onednn": onednn_product, "torch": F.linear}
 
 
+@cache
 def product_library() -> str:
-    """Which of PRODUCTS a Projection takes: "onednn" where there is one, unless REFERENCE_PRODUCTS says "torch".
+    """Which of PRODUCTS a Projection takes: "onednn" where there is one, unless REFERENCE_PRODUCTS says "torch". The
+    variable is read once in a process.
 
     A rule and no measurement: the two round differently, so that one process must not choose otherwise than the next,
     or a run that was killed would go on with other weights. `make doctor` measures both. Raises ValueError if the
@@ -77,7 +80,7 @@ class Projection(nn.Linear):
 
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
-    if not HAS_ONEDNN or weight.numel() < WORTH_IT or x.dtype != torch.float32 or weight.dtype != torch.float32:
+    if weight.numel() < WORTH_IT or x.dtype != torch.float32 or weight.dtype != torch.float32:
         return False
     if is_transformed() or has_tangent(x, weight):
         return False  # torch.func and forward mode know nn.Linear's own product only

@@ -61,17 +61,19 @@ def decode_step(
         if x is not None and (x.dtype != dtype or not x.is_contiguous()):
             layout = "contiguous" if x.is_contiguous() else "not contiguous"
             raise TypeError(f"{name}: expected a contiguous {dtype} tensor to write into, got {x.dtype}, {layout}")
-    q, k, v_here = q.to(dtype), k.to(dtype), v.to(dtype)
+    both, v_here = torch.stack((q, k), 1).to(dtype), v.to(dtype)  # [B, 2, H, Dk]
     if use_qk_l2norm_in_kernel:
-        q, k = l2norm(q), l2norm(k)
+        both = l2norm(both)
     if g is None:  # nothing fades
         g = torch.zeros(v.shape[:2], dtype=dtype, device=v.device)
     into, scale = state if out is None else out, check_scale(scale, sizes["Dk"])
     if v.is_cuda and choice.takes_kernel(q, v, beta):
-        return choice.host().kernel_decode(q, k, v, g, beta, state, into, scale)
-    q, k = repeat_heads(q, HV), repeat_heads(k, HV)
-    decay = (g.to(dtype) if g.dim() == 3 else g.to(dtype)[..., None]).exp()  # [B, HV, 1 or Dk]
-    before, known = (torch.stack((q, k), 2) * decay[:, :, None] @ state).unbind(2)  # [B, HV, Dv]: one read of the state
+        return choice.host().kernel_decode(*both.unbind(1), v, g, beta, state, into, scale)
+    both = repeat_heads(both, HV)
+    q, k = both.unbind(1)
+    decay = (g if g.dim() == 3 else g[..., None]).to(dtype).exp()  # [B, HV, 1 or Dk]
+    faded = (both * decay[:, None]).transpose(1, 2)  # the decay of the state, on the smaller side of the product
+    before, known = (faded @ state).unbind(2)  # [B, HV, Dv]: one read of the state
     u = v_here if beta is None else beta.to(dtype)[..., None] * (v_here - known)  # (4.4)
     o = before + (q * k).sum(-1, keepdim=True) * u  # (4.5)
     torch.mul(state, decay[..., None], out=into).addcmul_(k[..., :, None], u[..., None, :])  # (4.6)

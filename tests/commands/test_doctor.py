@@ -13,6 +13,7 @@ import pytest
 from reference import __main__ as command_line
 from reference.commands import doctor
 from reference.commands.doctor import Finding
+from reference.layers.projection import product_library
 
 
 def only(findings: list[Finding]) -> Finding:
@@ -215,6 +216,7 @@ def test_the_library_of_products_is_measured_and_the_switch_named_where_the_othe
 
 def test_a_wrong_word_in_the_switch_is_a_problem(monkeypatch):
     monkeypatch.setenv("REFERENCE_PRODUCTS", "blas")
+    product_library.cache_clear()
     wrong = only(doctor.check_products())
     assert wrong.level == "problem" and "got 'blas'" in wrong.what
 

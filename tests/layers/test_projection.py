@@ -10,6 +10,13 @@ from reference.layers.projection import Projection
 needs_onednn = pytest.mark.skipif(not projection.HAS_ONEDNN, reason="oneDNN on x86 alone")
 
 
+@pytest.fixture(autouse=True)
+def choose_the_library_anew():
+    projection.product_library.cache_clear()
+    yield
+    projection.product_library.cache_clear()
+
+
 def make(bias, dtype=torch.float32):
     torch.manual_seed(0)
     return Projection(256, 512, bias=bias).to(dtype)
@@ -52,12 +59,17 @@ def test_the_switch_and_what_does_not_suit_it(monkeypatch):
         make(False)(x)
     monkeypatch.setenv(projection.LIBRARY_SWITCH, "torch")
     make(False)(x)
+    assert len(calls) == 2, "the variable is read once"
+    projection.product_library.cache_clear()
+    make(False)(x)
+    assert len(calls) == 2
     monkeypatch.setenv(projection.LIBRARY_SWITCH, "onednn")
+    projection.product_library.cache_clear()
     make(False, torch.float64)(x.double())
     Projection(8, 8)(x[:, :8])
     with torch.autocast("cpu", torch.bfloat16):
         assert make(False)(x).dtype == torch.bfloat16
-    assert len(calls) == 1
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -83,6 +95,7 @@ def test_the_libraries_differ_by_rounding_only(tokens, monkeypatch):
     layer, x, found = make(False), torch.randn(tokens, 256), {}
     for name in projection.PRODUCTS:
         monkeypatch.setenv(projection.LIBRARY_SWITCH, name)
+        projection.product_library.cache_clear()
         found[name] = layer(x)
     exact = x.double() @ layer.weight.double().t()
     for y in found.values():
