@@ -56,6 +56,9 @@ SMALL = {
     "mamba_head_dim": 6,
     "ssm_state_size": 12,
     "lru_width": 64,
+    "state_size": 6,
+    "time_step_rank": 3,
+    "mamba_dt_rank": 5,
     "attention_window_size": 8,
     "num_hidden_layers": LAYERS,
 }

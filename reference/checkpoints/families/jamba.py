@@ -91,7 +91,7 @@ JAMBA = Family(
         model="ai21labs/Jamba-v0.1",
         year=2024,
         licence="Apache-2.0",
-        after="Jamba 1.5 and 2: the same layers",
+        after="Jamba 1.5: the same layers",
         billions=51.6,
         fields={"vocab_size": 65536, "num_hidden_layers": 32},
     ),
