@@ -43,7 +43,7 @@ STYLE = """.reveal { font-size: 30px; }
 .reveal pre { width: 100%; font-size: 22px; line-height: 1.3; margin: 0.4em 0; box-shadow: none; }
 .reveal pre code { max-height: none; padding: 0.5em 0.8em; background: #f5f5f5; overflow: hidden; }
 .reveal code { white-space: pre-wrap; font-family: Menlo, Consolas, "DejaVu Sans Mono", monospace; }
-.reveal ul:has(> li:nth-child(12)) { columns: 2; font-size: 0.8em; }
+.reveal ul:has(> li:nth-child(12)) { display: block; columns: 2; column-gap: 2em; font-size: 0.8em; }
 .reveal :is(p, li) { line-height: 1.35; }
 """
 # What is still wider than the slide, or higher, is set smaller: an equation of many terms, a long list.
