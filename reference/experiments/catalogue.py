@@ -104,12 +104,13 @@ CATALOGUE = {
     ),
     "multi_hop_faster": _study("multi_hop at twice the learning rate", "4 to 15 min", seeds=1),
     "multi_hop_slower": _study("multi_hop at a third of the learning rate", "10 to 30 min", seeds=1),
-    "multi_hop_load": _study("multi_hop with up to 8 chains of 64 names from the start", "6 to 20 min", seeds=1),
+    "multi_hop_load": _study("multi_hop with up to 8 chains of 64 names from the start", "8 to 25 min", seeds=1),
     "multi_hop_heavier": _study("multi_hop with 8 chains later, also with 8 key channels", "8 to 24 min", seeds=1),
     "multi_hop_last": _study("multi_hop with a loss at the last layer alone", "5 to 15 min", seeds=1),
     "multi_hop_spelled": _study("multi_hop with the name in between said first", "6 to 25 min", seeds=1),
     "multi_turn": _study("facts set, changed and asked over many turns, by share of softmax layers", "6 h"),
     "history": _study("what was true in an earlier turn: facts with their turn's number", "4 to 12 min"),
+    "history_longer": _study("history with three times the steps, and with softmax first", "4 to 12 min"),
     "recall_by_parity": _study("which of two values to recall depends on the parity of the bits so far", "8 to 24 min"),
 }
 

@@ -80,6 +80,10 @@ THEN = {
     "Gated DeltaNet, softmax": Stack(("gated_deltanet", "softmax_nope")),
     "all lightning": Stack(("lightning",) * 2),
 }
+THEN_LONGER = {
+    "all Gated DeltaNet": THEN["all Gated DeltaNet"],
+    "softmax, Gated DeltaNet": Stack(("softmax_nope", "gated_deltanet")),
+}
 DEEP = ratios("gated_deltanet") | {
     "all lightning": Stack(("lightning",) * 8),
     "lightning 7:1": layers_of("lightning", "softmax", 8, 8),
@@ -228,7 +232,7 @@ STUDIES = {
     ),
     "multi_hop_load": StudySetting(
         partial(tasks.multi_hop, 64, (2, 4, 8), (4, 8, 16)),
-        HOPPING_PURE,
+        HOPPING_MAIN,
         HOPS,
         tuple(HOPPING_PURE),
         HOPS,
@@ -267,6 +271,13 @@ STUDIES = {
         INSIDE._replace(steps=500, lrs=HIGH_RATES, every_layer=False),
         ("all softmax", "all Gated DeltaNet"),
         INSIDE._replace(steps=500, lrs=(3e-3,), every_layer=False),
+    ),
+    "history_longer": StudySetting(
+        tasks.history,
+        THEN_LONGER,
+        INSIDE._replace(steps=1500, lrs=(1e-2,), every_layer=False),
+        ("all Gated DeltaNet",),
+        INSIDE._replace(steps=500, lrs=(1e-2,), every_layer=False),
     ),
     "recall_by_parity": StudySetting(
         tasks.recall_by_parity,
