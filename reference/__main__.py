@@ -43,6 +43,7 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
         parser.print_help(sys.stderr)
         return 2
     chosen = parser.parse_args(argv[:1]).command
+    spare_busy_cores()
     try:
         return importlib.import_module(f"reference.commands.{chosen}").main(argv[1:])
     except ModuleNotFoundError as error:
@@ -55,6 +56,15 @@ def main(argv: Optional[List[str]] = None) -> int:  # noqa: UP006, UP045
     except OSError as error:  # a full disk, a name that is too long, a folder that is a file
         print(f"{chosen}: {error}", file=sys.stderr)
         return 1
+
+
+def spare_busy_cores() -> None:
+    """Where other programs keep the cores busy, threads that wait for each other shall sleep, and not spin until their
+    turn is over. OpenMP reads this when PyTorch is loaded, which comes later; a value that is set already stays."""
+    from reference.commands.doctor import usable_cores, wanted_cores
+
+    if wanted_cores() > usable_cores() - 1:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def is_installed(package: str) -> bool:

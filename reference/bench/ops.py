@@ -1,17 +1,27 @@
 """`python -m reference bench ops`: the operators against transformers' fallbacks, in one run.
 
-Ratios are theirs over ours, medians of interleaved runs, so that a slow minute falls on both. "Share of matmul"
-is the rate of multiply-adds that the chunked equations ask for, per token and value head
-3 Dk Dv + 2 C (Dk + Dv) + C^2 / 2 (equation 4.15 of chapter 04), over that of a 2048-cubed float32 matrix product.
+A ratio is theirs over ours, the median over turns in which both run, so that a slow minute falls on both, with the
+smallest and the largest. "Share of matmul" is the rate of multiply-adds that the chunked equations ask for, per token
+and value head 3 Dk Dv + 2 C (Dk + Dv) + C^2 / 2 (equation 4.15 of chapter 04), over that of a 2048-cubed float32
+matrix product.
 Peak memory is resident memory of a fresh process above what it held when its inputs existed.
 """
 
 import argparse
+import statistics
 
 import torch
 from tqdm import tqdm
 
-from reference.bench.measure import Times, as_json, describe_machine, peak_resident_bytes, repeated_work, side_by_side
+from reference.bench.measure import (
+    as_json,
+    describe_machine,
+    paired_ratio,
+    peak_resident_bytes,
+    repeated_work,
+    side_by_side,
+    time_in_turns,
+)
 from reference.files import write_text
 from reference.ops import (
     chunk_delta_rule,
@@ -70,11 +80,16 @@ def multiply_adds(T: int, H: int, C: int) -> float:
     return T * H * (3 * D * D + 4 * C * D + C**2 / 2)  # (4.15)
 
 
-def add_times(table: dict, name: str, times: dict[str, Times], *, per: int = 1) -> None:
-    """One row: seconds per call of ours and theirs, their ratio, and the ratio that is wanted."""
-    entry = {who: {"median": t.median / per, "low": t.low / per, "high": t.high / per} for who, t in times.items()}
-    if "theirs" in times:
-        entry["ratio"] = times["theirs"].median / times["ours"].median
+def add_times(table: dict, name: str, seconds: dict[str, list[float]], *, per: int = 1) -> None:
+    """One row, from the seconds of each turn: those per call of ours and theirs, their ratio, and the one wanted."""
+    entry = {
+        who: {"median": statistics.median(x) / per, "low": min(x) / per, "high": max(x) / per}
+        for who, x in seconds.items()
+    }
+    if "theirs" in seconds:
+        found = paired_ratio(seconds["theirs"], seconds["ours"])
+        entry |= {"ratio": found["median"], "ratio_low": found["low"], "ratio_high": found["high"]}
+        entry["turns"] = len(seconds["ours"])
     if name in OPERATOR_TARGETS:
         entry["target"] = OPERATOR_TARGETS[name]
     table[name] = entry
@@ -86,6 +101,8 @@ def table_rows(record: dict) -> list[str]:
     for name, entry in record["table"].items():
         ours, theirs = (_amount(entry[who]) if who in entry else "-" for who in ("ours", "theirs"))
         ratio = f"{entry['ratio']:.1f}x" if "ratio" in entry else "-"
+        if "ratio_low" in entry:  # older records have no spread
+            ratio += f" ({entry['ratio_low']:.1f} to {entry['ratio_high']:.1f})"
         rows.append((name, ours, theirs, ratio))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
@@ -113,7 +130,7 @@ def _run(device: str, quick: bool) -> dict:
     repeats, long = (2, 512) if quick else (7, 8192)
     steps = [
         *[lambda T=T, H=H: _forward(table, operators, T, H, device, repeats) for T, H in shapes],
-        lambda: _forward_backward(table, operators, long, 8, device, 1 if quick else 2),
+        lambda: _forward_backward(table, operators, long, 8, device, 1 if quick else 3),
         lambda: _forward_backward(table, operators, 2 * long, 8, device, 1, ours_only=quick),
         lambda: _decode(table, device, 20 if quick else 200),
         lambda: _family(table, long // 4, 8, device, repeats),
@@ -123,7 +140,9 @@ def _run(device: str, quick: bool) -> dict:
     for step in tqdm(steps, desc="bench ops", ascii=True):
         step()
     record = {"machine": describe_machine(device), "D": D, "quick": quick, "table": table}
-    record["share_of_matmul"] = _share_of_matmul(shapes, device, repeats)
+    shares = _share_of_matmul(shapes, device, repeats)
+    record["share_of_matmul"] = {shape: share["median"] for shape, share in shares.items()}
+    record["share_of_matmul_spread"] = {shape: [share["low"], share["high"]] for shape, share in shares.items()}
     record["growth"] = _growth(table, long)
     record["lengths"] = _lengths(device, 1 if quick else 3, 2048 if quick else 16384)
     return record
@@ -133,7 +152,7 @@ def _run(device: str, quick: bool) -> dict:
 def _forward(table: dict, operators: dict, T: int, H: int, device: str, repeats: int) -> None:
     inputs = tensors(T, H, device)
     works = {name: lambda op=op: op(*inputs) for name, op in operators.items()}
-    add_times(table, f"forward {T} x {H}", side_by_side(works, repeats))
+    add_times(table, f"forward {T} x {H}", time_in_turns(works, repeats))
 
 
 def _forward_backward(table, operators, T, H, device, repeats, *, ours_only=False) -> None:
@@ -141,7 +160,7 @@ def _forward_backward(table, operators, T, H, device, repeats, *, ours_only=Fals
     do = torch.randn_like(inputs[2])
     chosen = {"ours": operators["ours"]} if ours_only else operators
     works = {name: lambda op=op: torch.autograd.grad(op(*inputs)[0], inputs, do) for name, op in chosen.items()}
-    add_times(table, f"forward+backward {T} x {H}", side_by_side(works, repeats))
+    add_times(table, f"forward+backward {T} x {H}", time_in_turns(works, repeats))
 
 
 @torch.no_grad()
@@ -161,8 +180,8 @@ def _decode(table: dict, device: str, times: int) -> None:
             works["theirs"] = slow["theirs"] = repeated_work(
                 lambda a=(q, k, v, g, beta), f=full: theirs(*a, **f), times
             )
-        add_times(table, f"decode {H} heads", side_by_side(works, 5), per=times)
-        add_times(table, f"decode {H} heads, recurrent operator", side_by_side(slow, 3), per=times)
+        add_times(table, f"decode {H} heads", time_in_turns(works, 5), per=times)
+        add_times(table, f"decode {H} heads, recurrent operator", time_in_turns(slow, 3), per=times)
 
 
 @torch.no_grad()
@@ -180,7 +199,7 @@ def _family(table: dict, T: int, H: int, device: str, repeats: int) -> None:
 
         works["KDA"]["theirs"] = lambda: kda(q, k, v, channels, beta)
     for name, pair in works.items():
-        add_times(table, f"{name}, forward {T} x {H}", side_by_side(pair, min(repeats, 3)))
+        add_times(table, f"{name}, forward {T} x {H}", time_in_turns(pair, min(repeats, 3)))
 
 
 def _memory(table: dict, operators: dict, T: int) -> None:
@@ -196,15 +215,16 @@ def _memory(table: dict, operators: dict, T: int) -> None:
 
 
 @torch.no_grad()
-def _share_of_matmul(shapes: list, device: str, repeats: int) -> dict[str, float]:
-    """The operator's rate over a matrix product's, both measured now in turns."""
+def _share_of_matmul(shapes: list, device: str, repeats: int) -> dict[str, dict[str, float]]:
+    """The operator's rate over a matrix product's, both measured now in turns: median, smallest, largest."""
     a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
     shares = {}
     for T, H in shapes:
         inputs = tensors(T, H, device)
-        times = side_by_side({"matmul": lambda: a @ b, "ours": lambda x=inputs: chunk_gated_delta_rule(*x)}, repeats)
-        rate = multiply_adds(T, H, 64) / times["ours"].median
-        shares[f"{T} x {H}"] = rate / (2048**3 / times["matmul"].median)
+        works = {"matmul": lambda: a @ b, "ours": lambda x=inputs: chunk_gated_delta_rule(*x)}
+        seconds = time_in_turns(works, repeats)
+        work = multiply_adds(T, H, 64) / 2048**3  # in products of that size
+        shares[f"{T} x {H}"] = paired_ratio([work * x for x in seconds["matmul"]], seconds["ours"])
     return shares
 
 
@@ -238,7 +258,7 @@ def summary(record: dict) -> str:
     about = record["machine"]
     versions = f"torch {about['torch']}, transformers {about['transformers']}"
     where = f"{about['processor']}, {about['threads']} threads, {versions}"
-    shares = ", ".join(f"{shape}: {100 * share:.0f} %" for shape, share in record["share_of_matmul"].items())
+    shares = ", ".join(f"{shape}: {_percent(record, shape)}" for shape in record["share_of_matmul"])
     growing = ", ".join(f"{who} {x:.2f}x" for who, x in record["growth"].items())
     last = [
         f"share of a 2048-cubed float32 matmul's rate: {shares}",
@@ -247,6 +267,14 @@ def summary(record: dict) -> str:
     if about["transformers"] is None:
         last.append("transformers is not installed: pip install transformers==5.23.0 adds the comparison")
     return "\n".join([f"{where}; float32, B = 1, Dk = Dv = {D}, tokens x heads", "", *table_rows(record), "", *last])
+
+
+def _percent(record: dict, shape: str) -> str:
+    median, spread = record["share_of_matmul"][shape], record.get("share_of_matmul_spread")
+    if spread is None:
+        return f"{100 * median:.0f} %"
+    low, high = spread[shape]
+    return f"{100 * median:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def main(argv: list[str]) -> int:

@@ -128,14 +128,14 @@ def check_requirements(path: Path = ROOT / "requirements.txt") -> list[Finding]:
 def check_cores(cores: int | None = None, load: float | None = None) -> list[Finding]:
     """Are there two cores, and is one free? load: how many programs want to run, on average."""
     cores = cores or usable_cores()
-    if load is None:
-        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows doesn't tell
+    load = wanted_cores() if load is None else load
     if cores < 2:
         return [Finding("note", "1 core: everything works, but `make test` takes about twice as long.")]
     if load > cores - 1:
         what = f"{cores} cores, and programs enough to keep {load:.0f} busy. Threads that share a core wait for each "
-        what += "other: a command that computes with two can take thirty times as long as with one."
-        todo = "give --threads 1 (in Python: torch.set_num_threads(1)), or set OMP_WAIT_POLICY=passive before it starts"
+        what += "other: two can take thirty times as long as one. The book's commands see that when they start, and "
+        what += "let threads that wait sleep. Notebooks and programs of your own don't."
+        todo = "there, torch.set_num_threads(1), or set OMP_WAIT_POLICY=passive before Python starts"
         return [Finding("note", what, todo)]
     return [Finding("ok", f"{cores} cores. A chapter computes with one thread, so that its outputs are the same.")]
 
@@ -166,6 +166,11 @@ def check_products(load: Callable = importlib.import_module) -> list[Finding]:
 def usable_cores() -> int:
     """Cores this process may use: fewer than the machine has, in a container or on a cluster."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def wanted_cores() -> float:
+    """How many programs want to run, on average over a minute; 0 on Windows, which doesn't tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def check_memory(sizes: tuple[float, float] | None = None) -> list[Finding]:

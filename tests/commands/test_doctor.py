@@ -142,11 +142,26 @@ def test_a_foreign_python_is_told_to_use_the_books_and_nothing_else(monkeypatch)
     assert problem in doctor.examine() and len(doctor.examine()) == 8
 
 
+@pytest.mark.parametrize(
+    ("load", "before", "after"), [(2.5, None, "passive"), (0.3, None, None), (9.0, "active", "active")]
+)
+def test_where_cores_are_busy_a_command_lets_waiting_threads_sleep(monkeypatch, capsys, load, before, after):
+    monkeypatch.setattr(doctor, "wanted_cores", lambda: load)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "so that it is put back")
+    if before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    else:
+        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    assert command_line.main(["bench"]) == 2  # without a name it only lists what there is
+    assert os.environ.get("OMP_WAIT_POLICY") == after
+
+
 def test_cores_and_memory_are_judged():
     assert only(doctor.check_cores(1)).level == "note"
     assert only(doctor.check_cores(8, 7.0)).what.startswith("8 cores. A chapter")
     busy = only(doctor.check_cores(2, 1.6))
-    assert busy.level == "note" and "keep 2 busy" in busy.what and "--threads 1" in busy.todo
+    assert busy.level == "note" and "keep 2 busy" in busy.what and "set_num_threads(1)" in busy.todo
     assert doctor.usable_cores() >= 1
     assert only(doctor.check_memory((16.0, 8.0))).level == "ok"
     assert "less than the 4 GiB" in only(doctor.check_memory((2.0, 1.0))).what
