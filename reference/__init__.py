@@ -19,6 +19,7 @@ _HOMES = {
     "pad_left": "reference.model.generation",
     "preset": "reference.model.config",
     "save_pretrained": "reference.checkpoints",
+    "stream_text": "reference.model.text",
 }
 
 __all__ = sorted(_HOMES)

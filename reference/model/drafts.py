@@ -17,7 +17,7 @@ from reference.arguments import check_positive_int, cut_short
 from reference.layers.batch import PLAIN, BatchLayout
 from reference.model.cache import Cache
 from reference.model.hybrid import HybridLM
-from reference.model.texts import Texts
+from reference.model.texts import GrowingTexts
 
 Draft = Callable[[Tensor, Tensor, int], Tensor]
 
@@ -125,7 +125,7 @@ class HeadDraft:
 
 
 def ask(
-    draft: Draft, rows: Texts, features: Tensor, back: list[int], wanted: list[int], left_padding: Tensor | None
+    draft: Draft, rows: GrowingTexts, features: Tensor, back: list[int], wanted: list[int], left_padding: Tensor | None
 ) -> tuple[Tensor, list[int]]:
     """At most wanted[b] guesses of what follows row b: tokens [B, m], of which the first counts[b] are meant, and
     counts. features [B, t, hidden_size] of the last pass; the last back[b] of row b are of tokens that were taken back.

@@ -13,7 +13,7 @@ from reference.model.drafts import DecodingStats, Draft, ask, build_draft
 from reference.model.hybrid import HybridLM
 from reference.model.prefixes import PrefixCache
 from reference.model.sampling import Draws, check_sampling, tokens_in
-from reference.model.texts import Texts
+from reference.model.texts import GrowingTexts
 
 
 @torch.no_grad()
@@ -133,7 +133,7 @@ def decode_steps(
     filters = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     draws = None if temperature == 0 else Draws(seed, ids.device)
     present = None if repetition_penalty == 1 else tokens_in(ids, padding, model.config.vocab_size)
-    rows = Texts(ids, max_new_tokens, filters, draws, stop, until, repetition_penalty, present)
+    rows = GrowingTexts(ids, max_new_tokens, filters, draws, stop, until, repetition_penalty, present)
     stats, told = DecodingStats() if stats is None else stats, 0
     vars(stats).update(vars(DecodingStats()))
     was_training = model.training

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from reference.model.sampling import Draws, penalized, sample
 
 
-class Texts:
+class GrowingTexts:
     """Texts [B, prompt] that grow to prompt + most tokens, and how their next tokens are chosen.
 
     ids       [B, prompt + most]; of row b the first lengths[b] are its text

@@ -5,11 +5,11 @@ Tests compare the sizes with the published configurations, and the page with thi
 
 from typing import NamedTuple
 
-BYTES = 2  # of a number in bfloat16
+NUMBER_BYTES = 2  # of a number in bfloat16
 
 
-class Reader(NamedTuple):
-    """One kind of softmax layer in a published model. Numbers per layer, of which each takes BYTES bytes."""
+class SoftmaxLayerCost(NamedTuple):
+    """One kind of softmax layer in a published model. Numbers per layer, of which each takes NUMBER_BYTES bytes."""
 
     name: str
     model: str
@@ -22,33 +22,33 @@ class Reader(NamedTuple):
 
     def kept(self, tokens: int) -> float:
         """Bytes kept for a text."""
-        return BYTES * (self.token * tokens + self.fixed)
+        return NUMBER_BYTES * (self.token * tokens + self.fixed)
 
     def moved(self, tokens: int) -> float:
         """Bytes read for one token behind a text."""
-        return BYTES * ((self.scanned + self.read) * tokens + self.chosen)
+        return NUMBER_BYTES * ((self.scanned + self.read) * tokens + self.chosen)
 
 
 def _gqa(heads: int, dim: int) -> int:
     return 2 * heads * dim
 
 
-LATENT, INDEX, TOP_K = 512 + 64, 128, 2048  # DeepSeek V3.2: latent and rotary key, index key, tokens chosen
-ENTRY, SMALL, LARGE, ENTRIES, NEAR = 512, 4, 128, 512, 128  # V4: entry, its two rates, entries chosen, window
+_LATENT, _INDEX, _TOP_K = 512 + 64, 128, 2048  # DeepSeek V3.2: latent and rotary key, index key, tokens chosen
+_ENTRY, _SMALL, _LARGE, _ENTRIES, _NEAR = 512, 4, 128, 512, 128  # V4: entry, its two rates, entries chosen, window
 READERS = (
-    Reader("dense, grouped heads", "MiniMax-M2", "`softmax_attention`", _gqa(8, 128), 0, 0, _gqa(8, 128), 0),
-    Reader("dense, latents", "DeepSeek V3", "`softmax_attention`", LATENT, 0, 0, LATENT, 0),
-    Reader(
+    SoftmaxLayerCost("dense, grouped heads", "MiniMax-M2", "`softmax_attention`", _gqa(8, 128), 0, 0, _gqa(8, 128), 0),
+    SoftmaxLayerCost("dense, latents", "DeepSeek V3", "`softmax_attention`", _LATENT, 0, 0, _LATENT, 0),
+    SoftmaxLayerCost(
         "chosen tokens",
         "DeepSeek V3.2",
         "`lightning_indexer`, `sparse_attention`",
-        LATENT + INDEX,
+        _LATENT + _INDEX,
         0,
-        INDEX,
+        _INDEX,
         0,
-        TOP_K * LATENT,
+        _TOP_K * _LATENT,
     ),
-    Reader(
+    SoftmaxLayerCost(
         "chosen blocks",
         "MiniMax-M3",
         "`block_indexer`, `block_sparse_attention`",
@@ -58,25 +58,25 @@ READERS = (
         0,
         16 * 128 * _gqa(4, 128),
     ),
-    Reader(
+    SoftmaxLayerCost(
         "chosen entries and a window (CSA)",
         "DeepSeek V4",
         "`chunk_compression`, `compressed_indexer`, `compressed_attention`",
-        (ENTRY + INDEX) / SMALL,
-        NEAR * ENTRY,
-        INDEX / SMALL,
+        (_ENTRY + _INDEX) / _SMALL,
+        _NEAR * _ENTRY,
+        _INDEX / _SMALL,
         0,
-        (ENTRIES + NEAR) * ENTRY,
+        (_ENTRIES + _NEAR) * _ENTRY,
     ),
-    Reader(
+    SoftmaxLayerCost(
         "all entries and a window (HCA)",
         "DeepSeek V4",
         "`chunk_compression`, `compressed_attention`",
-        ENTRY / LARGE,
-        NEAR * ENTRY,
+        _ENTRY / _LARGE,
+        _NEAR * _ENTRY,
         0,
-        ENTRY / LARGE,
-        NEAR * ENTRY,
+        _ENTRY / _LARGE,
+        _NEAR * _ENTRY,
     ),
 )
 
@@ -88,7 +88,7 @@ def readers_table(tokens: int) -> str:
         (
             r.name,
             r.model,
-            f"{BYTES * r.token:,.0f}",
+            f"{NUMBER_BYTES * r.token:,.0f}",
             f"{r.kept(tokens) / 2**20:,.1f}",
             f"{r.moved(tokens) / 2**20:,.1f}",
             r.operators,

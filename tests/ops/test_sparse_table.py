@@ -5,7 +5,7 @@ import torch
 
 from reference.book.manifest import ROOT
 from reference.ops import chunk_compression
-from reference.ops.sparse_table import BYTES, READERS, readers_table
+from reference.ops.sparse_table import NUMBER_BYTES, READERS, readers_table
 
 PAGE = (ROOT / "appendix" / "sparse.md").read_text(encoding="utf-8")
 BY_NAME = {reader.name: reader for reader in READERS}
@@ -58,7 +58,7 @@ def test_what_a_compressor_keeps_grows_as_the_table_says(name, rate, overlap):
         x = torch.zeros(1, T, D * (1 + overlap), dtype=torch.bfloat16)
         c, state = chunk_compression(x, x, x[0, :rate], overlap=overlap, output_final_state=True)
         assert state.x.shape[1] == rate * overlap
-        sizes.append(BYTES * c.numel())
+        sizes.append(NUMBER_BYTES * c.numel())
     assert sizes[1] - sizes[0] == reader.kept(1024) - reader.kept(512)
 
 
