@@ -34,6 +34,22 @@ def test_models_of_a_study_have_equal_parameters(name):
     assert set(setting.quick) <= set(setting.models)
 
 
+def test_a_study_that_asks_again_differs_in_what_its_name_says():
+    for again, first in (("permutations_3_long", "permutations_5"), ("state_size_solved", "state_size")):
+        assert STUDIES[again].recipe == STUDIES[first].recipe
+    rng = torch.Generator()
+    for name in ("needle", "induction"):
+        one, many = STUDIES[name].task(), STUDIES[f"{name}_many"].task()
+        assert many.tests == one.tests
+        for seed in range(20):
+            few, more = (task.difficulty(rng.manual_seed(seed), 0.0) for task in (one, many))
+            asked = training.asked(many.draw(2, rng, **more)).sum(1)
+            assert more.pop("questions") == asked[0] == asked[1] > 2 and more == few
+    fed_back = STUDIES["copying_fed_back"].task()
+    ids, answers = fed_back.draw(1, rng, **fed_back.difficulty(rng, 0.0))
+    assert torch.equal(ids[0, -7:], answers[0, -8:-1])
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", TOY_MIXERS)
 def test_every_mixer_is_causal_and_looks_back(name):

@@ -112,6 +112,7 @@ BY_KEY_DIM = {
     f"{name}, Dk {size}": Stack((name,), size) for name in ("linear", "gated_deltanet") for size in (4, 8, 16, 32)
 }
 BY_KEY_DIM |= {f"softmax_nope, Dk {size}": Stack(("softmax_nope",), size) for size in (4, 16)}
+BY_KEY_DIM_SOLVED = {f"least_squares, Dk {size}": Stack(("least_squares",), size) for size in (4, 8)}
 RATES = (1e-3, 3e-3, 1e-2)
 HIGH_RATES = (3e-3, 1e-2)  # of one layer
 LOW_RATES = (1e-3, 3e-3)  # of several
@@ -285,5 +286,23 @@ STUDIES = {
         INSIDE,
         ("linear, softmax", "all softmax", "all linear, Dk 4"),
         INSIDE._replace(lrs=(3e-3,)),
+    ),
+}
+
+# Studies from above, posed anew: their records stand beside the first ones.
+FOUR = {name: ONE_LAYER[name] for name in ("softmax", "softmax_nope", "linear", "gated_deltanet")}
+THREE_TWICE = {name: Stack((name, name)) for name in ("softmax", "softmax_nope", "gated_deltanet")}
+MANY = {"recipe": Recipe(600, batch_size=16, lrs=RATES), "quick_recipe": QUICK._replace(batch_size=16)}
+STUDIES |= {
+    "state_size_solved": STUDIES["state_size"]._replace(models=BY_KEY_DIM_SOLVED, quick=tuple(BY_KEY_DIM_SOLVED)[:1]),
+    "needle_many": STUDIES["needle"]._replace(task=partial(tasks.needle, questions=16), models=FOUR, **MANY),
+    "induction_many": STUDIES["induction"]._replace(task=partial(tasks.induction, questions=16), models=FOUR, **MANY),
+    "copying_fed_back": STUDIES["copying"]._replace(
+        task=partial(tasks.copying, fed_back=True), models=THREE_TWICE, quick=("softmax", "gated_deltanet"), **MANY
+    ),
+    "permutations_3_long": STUDIES["permutations_3"]._replace(
+        models={"deltanet_neg": TWO_LAYERS["deltanet_neg"]},
+        recipe=STUDIES["permutations_5"].recipe,
+        quick=("deltanet_neg",),
     ),
 }

@@ -1,6 +1,6 @@
 """The tasks of the studies: the difficulties that are trained, and those that are tested, also beyond the trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -36,6 +36,16 @@ def _named(task: object, name: str, trained: Sequence[int], tests: dict[str, int
     )
 
 
+def _asked_more(task: Task, questions: Callable[[Difficulty], int]) -> Task:
+    """The same task and tests; a text of training has so many questions."""
+
+    def difficulty(rng: torch.Generator, progress: float) -> Difficulty:
+        of_one = task.difficulty(rng, progress)
+        return of_one | {"questions": questions(of_one)}
+
+    return task._replace(difficulty=difficulty)
+
+
 def recall() -> Task:
     """4 to 16 pairs; tested up to 48."""
     return _named(AssociativeRecall(), "pairs", (4, 8, 16), {f"{n} pairs": n for n in (4, 8, 16, 32, 48)})
@@ -51,20 +61,23 @@ def stream() -> Task:
     return _named(Stream(), "pairs", range(8, 33), {f"{n} pairs": n for n in (8, 32, 64, 128, 256)})
 
 
-def needle() -> Task:
-    """3 to 63 distractors; tested up to 191."""
+def needle(*, questions: int = 1) -> Task:
+    """3 to 63 distractors; tested up to 191, with one question. questions: the most in a text of training."""
     tests = {f"{n} distractors": n for n in (7, 31, 63, 127, 191)}
-    return _named(Needle(192, 64), "distractors", (3, 7, 15, 31, 63), tests)
+    task = _named(Needle(192, 64), "distractors", (3, 7, 15, 31, 63), tests)
+    return task if questions == 1 else _asked_more(task, lambda at: min(questions, at["distractors"] + 1))
 
 
-def copying() -> Task:
-    """Eight marked tokens among 16 to 48 of noise; tested up to 192."""
-    return _named(SelectiveCopying(), "noise", range(16, 49), {f"{n} of noise": n for n in (16, 48, 96, 192)}, marked=8)
+def copying(**fixed: bool) -> Task:
+    """Eight marked tokens among 16 to 48 of noise; tested up to 192. fixed: other arguments of draw."""
+    tests = {f"{n} of noise": n for n in (16, 48, 96, 192)}
+    return _named(SelectiveCopying(), "noise", range(16, 49), tests, marked=8, **fixed)
 
 
-def induction() -> Task:
-    """4 to 32 tokens; tested up to 128."""
-    return _named(Induction(128), "length", range(4, 33), {f"{n} tokens": n for n in (8, 32, 64, 128)})
+def induction(*, questions: int = 1) -> Task:
+    """4 to 32 tokens; tested up to 128, with one question. questions: the most in a text of training."""
+    task = _named(Induction(128), "length", range(4, 33), {f"{n} tokens": n for n in (8, 32, 64, 128)})
+    return task if questions == 1 else _asked_more(task, lambda at: min(questions, at["length"] - 1))
 
 
 def parity() -> Task:
