@@ -117,6 +117,7 @@ RATES = (1e-3, 3e-3, 1e-2)
 HIGH_RATES = (3e-3, 1e-2)  # of one layer
 LOW_RATES = (1e-3, 3e-3)  # of several
 QUICK = Recipe(800, lrs=(5e-3,))
+ONE_QUESTION = FIVE, Recipe(800, lrs=HIGH_RATES), ("softmax", "linear", "gated_deltanet")  # models, recipe, quick
 SHORT_RUN = QUICK._replace(steps=400, lrs=(3e-3,))  # of deep stacks: shows that it runs, not how it ends
 # No loss is below 0: no run ends early, since the load grows with the steps, and all rates fall at the end.
 INSIDE = Recipe(800, batch_size=8, lrs=RATES, tied=True, constant=True, every_layer=True, solved=0.0)
@@ -159,27 +160,9 @@ STUDIES = {
         ("linear", "gated_deltanet", "softmax"),
         QUICK._replace(key_dim=8),
     ),
-    "needle": StudySetting(
-        tasks.needle,
-        FIVE,
-        Recipe(800, lrs=HIGH_RATES),
-        ("softmax", "linear", "gated_deltanet"),
-        QUICK._replace(steps=1200),
-    ),
-    "copying": StudySetting(
-        tasks.copying,
-        FIVE,
-        Recipe(800, lrs=HIGH_RATES),
-        ("softmax", "linear", "gated_deltanet"),
-        QUICK,
-    ),
-    "induction": StudySetting(
-        tasks.induction,
-        FIVE,
-        Recipe(800, lrs=HIGH_RATES),
-        ("softmax", "linear", "gated_deltanet"),
-        QUICK,
-    ),
+    "needle": StudySetting(tasks.needle, *ONE_QUESTION, QUICK._replace(steps=1200)),
+    "copying": StudySetting(tasks.copying, *ONE_QUESTION, QUICK),
+    "induction": StudySetting(tasks.induction, *ONE_QUESTION, QUICK),
     "parity": StudySetting(
         tasks.parity,
         ONE_LAYER | {"deltanet_neg": Stack(("deltanet_neg",))},
