@@ -10,7 +10,7 @@ TASK = re.compile(
     r"(?P<section>\d+\.\d+) (?P<task>.+) \((?P<test>[^;]+); (?P<steps>[\d,]+) steps; chance (?P<chance>[\d.]+)\)"
 )
 STACK = re.compile(r" +(?P<kind>\S+) +(?P<verdict>yes|partly|no) +(?P<share>[\d.]+ ± [\d.]+) +(?P<layers>\d+ x .+)")
-NO_BREAK = "\N{NO-BREAK SPACE}"
+NO_BREAK, HYPHEN = "\N{NO-BREAK SPACE}", "\N{NON-BREAKING HYPHEN}"
 COLUMNS = ("linear", "hybrid", "softmax")  # every other kind is a share of softmax layers, such as 3:1
 
 
@@ -31,8 +31,9 @@ def results_table(book: Manifest) -> str:
             raise ValueError(f"{chapter.name}, cell {CELL}: expected a task or one of its stacks, got {line!r}")
     lines = [f"| task | chance | {' | '.join(COLUMNS)} | section |", "|---|---|---|---|---|---|"]
     for task, found in rows:
-        test = "" if task["test"] in task["task"] else f", {task['test']}"
-        cells = ["<br>".join(found[column]).replace(" ", NO_BREAK) or "–" for column in COLUMNS]
+        test = task["test"].removeprefix(f"{task['task'].split()[0]}, ")  # "recall beside parity", "recall, 48 pairs"
+        test = "" if test in task["task"] else f", {test}"
+        cells = ["<br>".join(found[column]).replace(" ", NO_BREAK).replace("-", HYPHEN) or "–" for column in COLUMNS]
         lines.append(f"| {task['task']}{test} | {task['chance']} | {' | '.join(cells)} | {task['section']} |")
     return "\n".join(lines)
 

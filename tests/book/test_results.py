@@ -12,6 +12,8 @@ PRINTED = """10.7 two hops (2 hops, 4 chains; 2,000 steps; chance 0.12)
     3:1      yes     0.98 ± 0.01   4 x gated_deltanet, softmax_nope
     1:1      yes     0.99 ± 0.00   4 x gated_deltanet, softmax_nope
     softmax  yes     0.98 ± 0.01   3 x softmax_nope
+10.6 recall beside parity (recall, 48 pairs; 1,500 steps; chance 0.02)
+    softmax-first yes 1.00 ± 0.00   2 x softmax
 10.5 parity (256 bits; 1,500 steps; chance 0.50)
     softmax  no      0.51 ± 0.02   1 x softmax
 """
@@ -23,6 +25,7 @@ def test_each_line_of_the_matrix_has_its_place(monkeypatch):
     assert results.NO_BREAK.join(("0.93", "±", "0.02")) in rows[0]
     assert [row.replace(results.NO_BREAK, " ") for row in rows] == [
         "| two hops, 2 hops, 4 chains | 0.12 | 0.93 ± 0.02 | 3:1 0.98 ± 0.01<br>1:1 0.99 ± 0.00 | 0.98 ± 0.01 | 10.7 |",
+        f"| recall beside parity, 48 pairs | 0.02 | – | softmax{results.HYPHEN}first 1.00 ± 0.00 | – | 10.6 |",
         "| parity, 256 bits | 0.50 | – | – | 0.51 ± 0.02 | 10.5 |",
     ]
 

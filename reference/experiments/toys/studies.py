@@ -3,48 +3,12 @@
 reference/experiments/catalogue.py says under the same name what each asks and how long it takes.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from reference.experiments.toys import tasks
-from reference.experiments.toys.training import Recipe, Stack, Task
-
-
-class StudySetting(NamedTuple):
-    """What a study compares.
-
-    task                 makes the task
-    models               by the names that tables and records use
-    recipe               of the whole study
-    quick, quick_recipe  the models of --quick, and their recipe
-    """
-
-    task: Callable[[], Task]
-    models: dict[str, Stack]
-    recipe: Recipe
-    quick: tuple[str, ...]
-    quick_recipe: Recipe
-
-
-def layers_of(linear: str, softmax: str, depth: int, every: int) -> Stack:
-    """`depth` layers, every `every`-th of them softmax, the last of each group, as in Qwen3-Next."""
-    return Stack(tuple(softmax if (n + 1) % every == 0 else linear for n in range(depth)))
-
-
-def ratios(linear: str, softmax: str = "softmax", depth: int = 8) -> dict[str, Stack]:
-    """All linear, then 7:1 (of eight layers), 3:1, 1:1 and all softmax."""
-    found = {"all linear": Stack((linear,) * depth)}
-    found |= {f"{every - 1}:1": layers_of(linear, softmax, depth, every) for every in (8, 4, 2) if every <= depth}
-    return found | {"all softmax": Stack((softmax,) * depth)}
-
-
-def places(linear: str, softmax: str) -> dict[str, Stack]:
-    """One softmax layer of four, at each of the four places."""
-    D, S = linear, softmax
-    found = {"first": (S, D, D, D), "second": (D, S, D, D), "third": (D, D, S, D), "last": (D, D, D, S)}
-    return {name: Stack(layers) for name, layers in found.items()}
-
+from reference.experiments.toys.hopping import HOP_STUDIES
+from reference.experiments.toys.settings import StudySetting, layers_of, places, ratios
+from reference.experiments.toys.training import Recipe, Stack
 
 ONE_LAYER = {
     name: Stack((name,))
@@ -89,25 +53,6 @@ DEEP = ratios("gated_deltanet") | {
     "lightning 7:1": layers_of("lightning", "softmax", 8, 8),
     "window 3:1": layers_of("sliding_window", "softmax", 8, 4),
 }
-HOPPING = {
-    "all Gated DeltaNet": Stack(("gated_deltanet",) * 3),
-    "2:1, softmax last": Stack(("gated_deltanet", "gated_deltanet", "softmax_nope")),
-    "all softmax": Stack(("softmax_nope",) * 3),
-    "3:1": layers_of("gated_deltanet", "softmax_nope", 4, 4),
-    "3:1, softmax first": places("gated_deltanet", "softmax_nope")["first"],
-    "1:1": layers_of("gated_deltanet", "softmax_nope", 4, 2),
-    "all softmax, RoPE": Stack(("softmax",) * 3),
-    "all KDA": Stack(("kda",) * 3),
-    "all lightning": Stack(("lightning",) * 3),
-    "all linear": Stack(("linear",) * 3),
-}
-HOPPING_MAIN = {name: HOPPING[name] for name in ("all Gated DeltaNet", "3:1", "all softmax")}
-HOPPING_SLOWER = HOPPING_MAIN | {"all lightning": HOPPING["all lightning"]}
-HOPPING_NARROW = {
-    "all Gated DeltaNet": HOPPING["all Gated DeltaNet"],
-    "all Gated DeltaNet, Dk 8": Stack(("gated_deltanet",) * 3, 8),
-}
-HOPPING_PURE = {name: HOPPING[name] for name in ("all softmax", "all Gated DeltaNet")}
 BY_KEY_DIM = {
     f"{name}, Dk {size}": Stack((name,), size) for name in ("linear", "gated_deltanet") for size in (4, 8, 16, 32)
 }
@@ -121,9 +66,6 @@ ONE_QUESTION = FIVE, Recipe(800, lrs=HIGH_RATES), ("softmax", "linear", "gated_d
 SHORT_RUN = QUICK._replace(steps=400, lrs=(3e-3,))  # of deep stacks: shows that it runs, not how it ends
 # No loss is below 0: no run ends early, since the load grows with the steps, and all rates fall at the end.
 INSIDE = Recipe(800, batch_size=8, lrs=RATES, tied=True, constant=True, every_layer=True, solved=0.0)
-# The second hop needs the loss at every layer; linear layers find it sooner with wide keys, all with 16 texts a step.
-HOPS = Recipe(2000, batch_size=16, lrs=(1e-2,), key_dim=32, tied=True, constant=True, every_layer=True, solved=0.15)
-
 STUDIES = {
     "two_tasks": StudySetting(
         tasks.two_tasks,
@@ -199,49 +141,7 @@ STUDIES = {
         ("all linear", "3:1", "all softmax"),
         SHORT_RUN._replace(key_dim=4),
     ),
-    "multi_hop": StudySetting(tasks.multi_hop, HOPPING, HOPS, tuple(HOPPING_MAIN), HOPS),
-    "multi_hop_faster": StudySetting(
-        tasks.multi_hop,
-        HOPPING_PURE,
-        HOPS._replace(lrs=(2e-2,)),
-        tuple(HOPPING_PURE),
-        HOPS._replace(lrs=(2e-2,)),
-    ),
-    "multi_hop_slower": StudySetting(
-        tasks.multi_hop,
-        HOPPING_SLOWER,
-        HOPS._replace(steps=3000, lrs=(3e-3,)),
-        tuple(HOPPING_PURE),
-        HOPS._replace(lrs=(3e-3,)),
-    ),
-    "multi_hop_load": StudySetting(
-        partial(tasks.multi_hop, 64, (2, 4, 8), (4, 8, 16)),
-        HOPPING_MAIN,
-        HOPS,
-        tuple(HOPPING_PURE),
-        HOPS,
-    ),
-    "multi_hop_heavier": StudySetting(
-        partial(tasks.multi_hop, later=(4, 8)),
-        HOPPING_NARROW,
-        HOPS._replace(steps=1800, solved=0.0),
-        ("all Gated DeltaNet",),
-        HOPS._replace(steps=1800, solved=0.0),
-    ),
-    "multi_hop_last": StudySetting(
-        tasks.multi_hop,
-        HOPPING_PURE,
-        HOPS._replace(every_layer=False),
-        tuple(HOPPING_PURE),
-        HOPS._replace(every_layer=False),
-    ),
-    "multi_hop_spelled": StudySetting(
-        tasks.hops_spelled,
-        HOPPING_MAIN,
-        HOPS._replace(every_layer=False),
-        tuple(HOPPING_MAIN),
-        HOPS._replace(every_layer=False),
-    ),
+    **HOP_STUDIES,
     "multi_turn": StudySetting(
         tasks.multi_turn,
         DEEP,

@@ -126,21 +126,22 @@ def multi_hop(
     trained: Sequence[int] = (2, 3, 4),
     tested: Sequence[int] = (4, 6, 8),
     later: Sequence[int] | None = None,
+    most: int = 2,
 ) -> Task:
     """Chains of three links, as many as one of `trained` says, from 0.6 of the steps on as one of `later` says, and one
-    or two hops from any name, in 64 tokens, or 100 where 64 leave hardly room for questions; tested with `tested`
+    to `most` hops from any name, in 64 tokens, or 100 where 64 leave hardly room for questions; tested with `tested`
     chains. There must be names for all."""
-    task = MultiHop(n_names=names, max_hops=2)
+    task = MultiHop(n_names=names, max_hops=most)
     tests = {
         f"{hops} hop{'s' * (hops > 1)}, {n} chains": {"hops": hops, "links": 3, "chains": n, "questions": 14}
         for n in tested
-        for hops in (1, 2)
+        for hops in range(1, most + 1)
     }
 
     def difficulty(rng: torch.Generator, progress: float) -> Difficulty:
         chains = one_of(trained if later is None or progress < 0.6 else later, rng)
         tokens = 64 if chains < 6 else 100
-        return {"hops": 2, "mixed": True, "links": 3, "chains": chains, "questions": (tokens - 9 * chains) // 2}
+        return {"hops": most, "mixed": True, "links": 3, "chains": chains, "questions": (tokens - 9 * chains) // 2}
 
     return Task(task.vocab_size, task.draw, difficulty, tests)
 
