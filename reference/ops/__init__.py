@@ -47,7 +47,7 @@ of the gate, of beta and of the state's layout as fla does):
     scale, initial_state, ... also by    by keyword only: fla's orders differ (its recurrent gated delta rule has gk and
       position                           gv before beta)
     beta=None or g=None (recurrent)      TypeError: give ones for beta, zeros for g
-    q, k of another dtype than v         TypeError that names both: cast first
+    q, k, v of several dtypes            the longest is computed in, and o has v's
     g > 0                                ValueError: a log decay above 0 is most often a decay that wasn't a logarithm
     NaN or infinity in an argument       ValueError: chunks multiply it by zeros, so it would reach earlier tokens
     head_first (removed there, too)      no such keyword. If every tensor is [B, H, T, ...], they are read as
