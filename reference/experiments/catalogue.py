@@ -112,7 +112,7 @@ CATALOGUE = {
     "multi_hop_slowest": _study("multi_hop at a tenth of the learning rate", "5 to 15 min", seeds=1),
     "multi_hop_three": _study("multi_hop with three hops and five layers", "8 to 25 min", seeds=1),
     "multi_hop_deep": _study("multi_hop with eight layers, 7:1, and with windows, 3:1", "6 to 20 min", seeds=1),
-    "multi_hop_load": _study("multi_hop with up to 8 chains of 64 names from the start", "8 to 25 min", seeds=1),
+    "multi_hop_load": _study("multi_hop with up to 8 chains of 64 names from the start", "20 to 60 min"),
     "multi_hop_heavier": _study("multi_hop with 8 chains later, also with 8 key channels", "8 to 24 min", seeds=1),
     "multi_hop_last": _study("multi_hop with a loss at the last layer alone", "5 to 15 min", seeds=1),
     "multi_hop_spelled": _study("multi_hop with the name in between said first", "6 to 25 min", seeds=1),
