@@ -1,6 +1,6 @@
 """What the RG-LRU and Mamba-1 share: a memory of single numbers, each with a decay of its own, and no keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -75,9 +75,16 @@ class VectorMixer(Mixer):
         x, a = torch.randn_like(h), torch.rand_like(h)
         return lambda: h.mul_(a).add_(x)
 
-    def rewind(self, config: Sizes, state: VectorState, n: int) -> VectorState:
-        """The states before the last are kept, as many as were asked for."""
+    def rewind(self, config: Sizes, state: VectorState, n: int | Sequence[int]) -> VectorState:
+        """The states before the last are kept, as many as were asked for; of rows, what the shortest one has."""
         conv, h, seen = state
-        if n > h.shape[1] - 1:
-            raise self._too_far(n, h.shape[1] - 1)
-        return VectorState(conv[..., : conv.shape[-1] - n], h[:, : h.shape[1] - n], seen - n)
+        each = [n] * len(h) if isinstance(n, int) else list(n)
+        if max(each) > h.shape[1] - 1:
+            raise self._too_far(max(each), h.shape[1] - 1)
+        left = h.shape[1] - max(each)
+        h = torch.stack([row[h.shape[1] - back - left : h.shape[1] - back] for row, back in zip(h, each, strict=True)])
+        return VectorState(self.shorter_tail(config, conv, n), h, seen - min(each))
+
+    def trim(self, config: Sizes, state: VectorState, n: int) -> VectorState:
+        """Padding has left nothing but its places."""
+        return state._replace(seen=state.seen - n)

@@ -145,7 +145,6 @@ BAD = {
         ValueError,
         "q: the number of heads must be a multiple of",
     ),
-    "nested": (lambda q, k, v: (q, torch.nested.as_nested_tensor([*k]), v), {}, TypeError, "k: expected a dense"),
     "integers": (lambda q, k, v: (q.long(), k, v), {}, TypeError, "q: expected a floating dtype"),
     "a list": (lambda q, k, v: (q, k, v.tolist()), {}, TypeError, "v: expected a tensor, got list"),
     "short past": (lambda q, k, v: (q, k[:, :4], v[:, :4]), {}, ValueError, "k: causal attention needs at least q's 7"),
