@@ -68,7 +68,8 @@ def test_the_text_is_that_of_plain_decoding(model, draft, temperature):
         assert torch.equal(got, wanted)
         assert plain.passes == plain.tokens == stats.tokens == NEW and plain.tokens_per_pass == 1
         assert stats.accepted <= stats.drafted
-        assert stats.passes + stats.accepted == NEW or B > 1
+        tokens = B * stats.passes + stats.accepted  # of all rows, if none ended before the last pass
+        assert tokens == NEW if B == 1 else tokens >= B * NEW
         if draft == "oracle":
             assert stats.accepted == stats.drafted and stats.passes == 1 + -(-(NEW - 1) // 6)
 

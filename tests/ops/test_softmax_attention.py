@@ -1,5 +1,7 @@
 """softmax_attention: against NumPy row by row, explicit against fused, windows, sinks, gradients, bad input."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +138,11 @@ def test_a_decoding_step_and_plain_causal_attention_build_no_mask(monkeypatch):
     softmax_attention(q[:, :1], k, v, window=5)
 
 
+def nested(x):
+    with warnings.catch_warnings(action="ignore"):  # of a prototype
+        return torch.nested.as_nested_tensor([*x])
+
+
 BAD = {
     "k of another width": (lambda q, k, v: (q, k[..., :5], v), {}, ValueError, r"k: expected axes \[B, S, HK, D\]"),
     "v of another length": (lambda q, k, v: (q, k, v[:, :3]), {}, ValueError, "v: expected axes"),
@@ -145,6 +152,7 @@ BAD = {
         ValueError,
         "q: the number of heads must be a multiple of",
     ),
+    "nested": (lambda q, k, v: (q, nested(k), v), {}, TypeError, "k: expected a dense tensor, got a nested one"),
     "integers": (lambda q, k, v: (q.long(), k, v), {}, TypeError, "q: expected a floating dtype"),
     "a list": (lambda q, k, v: (q, k, v.tolist()), {}, TypeError, "v: expected a tensor, got list"),
     "short past": (lambda q, k, v: (q, k[:, :4], v[:, :4]), {}, ValueError, "k: causal attention needs at least q's 7"),
