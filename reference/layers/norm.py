@@ -46,7 +46,7 @@ class RMSNorm(nn.Module):
     @staticmethod
     def plain(x: Tensor, eps: float = 1e-6) -> Tensor:
         """The norm without weights, of x [..., dim], as the layer computes it."""
-        return F.rms_norm(x.to(inner_dtype(x)), x.shape[-1:], None, eps).to(x.dtype)
+        return divide_by_rms(x, None, eps).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps}, zero_centered={self.zero_centered}"

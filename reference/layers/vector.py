@@ -8,6 +8,7 @@ from torch import Tensor
 
 from reference.layers.mixer import STATE_BYTES, Draw, Mixer, Sizes
 from reference.ops.hgrn import chunk_hgrn
+from reference.ops.replay import without_last
 
 
 class VectorState(NamedTuple):
@@ -78,12 +79,11 @@ class VectorMixer(Mixer):
     def rewind(self, config: Sizes, state: VectorState, n: int | Sequence[int]) -> VectorState:
         """The states before the last are kept, as many as were asked for; of rows, what the shortest one has."""
         conv, h, seen = state
-        each = [n] * len(h) if isinstance(n, int) else list(n)
-        if max(each) > h.shape[1] - 1:
-            raise self._too_far(max(each), h.shape[1] - 1)
-        left = h.shape[1] - max(each)
-        h = torch.stack([row[h.shape[1] - back - left : h.shape[1] - back] for row, back in zip(h, each, strict=True)])
-        return VectorState(self.shorter_tail(config, conv, n), h, seen - min(each))
+        fewest, most = (n, n) if isinstance(n, int) else (min(n), max(n))
+        if most > h.shape[1] - 1:
+            raise self._too_far(n, h.shape[1] - 1)
+        h = without_last(h, n, 1, h.shape[1] - most)
+        return VectorState(self.shorter_tail(config, conv, n), h, seen - fewest)
 
     def trim(self, config: Sizes, state: VectorState, n: int) -> VectorState:
         """Padding has left nothing but its places."""

@@ -13,8 +13,8 @@ from reference.ops._chunked import chunked_form
 from reference.ops._recurrent import recurrent_form, repeat_heads
 from reference.ops.shapes import (
     check_cu_seqlens,
+    check_device,
     check_groups,
-    check_same,
     check_scale,
     check_shapes,
     check_state,
@@ -96,7 +96,7 @@ def _check(q, k, v, rest: dict, options: Options, g_axes: str, has: tuple[str, .
     check_groups(sizes)
     bounds = check_cu_seqlens(cu_seqlens, sizes)
     check_state(initial_state, sizes, len(bounds) - 1 if cu_seqlens is not None else sizes["B"])
-    check_same("device", q=q, k=k, v=v, **rest, initial_state=initial_state)
+    check_device(q=q, k=k, v=v, **rest, initial_state=initial_state)
     scale = check_scale(options.scale, sizes["Dk"])
     for name in ("output_final_state", "use_qk_l2norm_in_kernel"):
         if not isinstance(getattr(options, name), bool):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reference.arguments import check_count, check_positive_int
 from reference.dtypes import inner_dtype, one_dtype
-from reference.ops.shapes import check_same, check_shapes
+from reference.ops.shapes import check_device, check_shapes
 from reference.ops.sparse import NOTHING, QUERY_BLOCK, sparse_attention
 
 
@@ -29,7 +29,7 @@ def block_indexer(q_idx: Tensor, k_idx: Tensor, *, top_k: int, block_size: int, 
     check_positive_int("block_size", block_size)
     check_count("local_blocks", local_blocks, most=top_k)
     sizes = check_shapes({"q_idx": (q_idx, "B T HK D"), "k_idx": (k_idx, "B S D")})
-    check_same("device", q_idx=q_idx, k_idx=k_idx)
+    check_device(q_idx=q_idx, k_idx=k_idx)
     T, S, chosen = sizes["T"], sizes["S"], []
     if S < T:
         raise ValueError(f"k_idx: expected at least q_idx's {T} tokens, got {S}")

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from reference.arguments import check_positive_int, is_whole_number
 from reference.dtypes import inner_dtype
-from reference.ops.shapes import check_same, check_shapes
+from reference.ops.shapes import check_device, check_shapes
 from reference.ops.sparse import NOTHING, QUERY_BLOCK, sparse_attention
 
 
@@ -96,7 +96,7 @@ def _joined(
 ) -> tuple[Tensor, Tensor, int]:
     """The tokens that the state kept, then those of x; the same for the gates; and the rate."""
     sizes = check_shapes({"x": (x, "B T E"), "gate": (gate, "B T E"), "bias": (bias, "rate E")})
-    check_same("device", x=x, gate=gate, bias=bias)
+    check_device(x=x, gate=gate, bias=bias)
     if overlap and sizes["E"] % 2:
         raise ValueError(f"x: with overlap expected an even number of channels, got {sizes['E']}")
     if state is not None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from reference.derivatives import NO_JVP, TWICE, BackwardByHand, for_torch_func, is_differentiated, refuse_transforms
 from reference.dtypes import inner_dtype
 from reference.ops._pieces import chunk_spans
-from reference.ops.shapes import check_cu_seqlens, check_same, check_shapes, check_values
+from reference.ops.shapes import check_cu_seqlens, check_device, check_shapes, check_values
 
 # Tokens that are worked on at a time: of some thousand channels they stay in the cache.
 CONV_BLOCK = 128
@@ -41,7 +41,7 @@ def causal_conv(
     n_states, tail = (sizes["B"] if cu_seqlens is None else len(bounds) - 1), sizes["W"] - 1
     if initial_state is not None:
         _check_tail("initial_state", initial_state, [n_states, sizes["D"], tail])
-    check_same("device", x=x, weight=weight, bias=bias, initial_state=initial_state)
+    check_device(x=x, weight=weight, bias=bias, initial_state=initial_state)
     check_values(None, x=x, weight=weight, bias=bias, initial_state=initial_state)
     before = x.new_zeros(n_states, sizes["D"], tail) if initial_state is None else initial_state.to(x.dtype)
     tensors = (x, weight, bias, before)
@@ -138,7 +138,7 @@ def causal_conv_step(
     refuse_transforms("causal_conv_step", "causal_conv")
     check_shapes({"x": (x, "B D"), "weight": (weight, "D W"), "bias": (bias, "D")}, optional=("bias",))
     _check_tail("state", state, [x.shape[0], weight.shape[0], weight.shape[1] - 1])
-    check_same("device", x=x, weight=weight, bias=bias, state=state)
+    check_device(x=x, weight=weight, bias=bias, state=state)
     _check_activation(activation)
     dtype = inner_dtype(x)
     seen = torch.cat([state.to(dtype), x[..., None].to(dtype)], -1)  # [B, D, W]; x is rounded only where it is kept

@@ -9,7 +9,7 @@ from reference.arguments import check_positive_int, cut_short
 from reference.derivatives import NO_JVP, TWICE, BackwardByHand, for_torch_func, is_differentiated
 from reference.dtypes import inner_dtype
 from reference.ops._run import Result
-from reference.ops.shapes import check_cu_seqlens, check_same, check_shapes, check_values
+from reference.ops.shapes import check_cu_seqlens, check_device, check_shapes, check_values
 
 
 def recurrent_hgrn(
@@ -79,7 +79,7 @@ def _run(x, g, initial_state, output_final_state, cu_seqlens, chunk_size: int | 
             raise ValueError(f"initial_state: expected [B, D] = {wanted}, got {list(initial_state.shape)}")
     if not isinstance(output_final_state, bool):
         raise TypeError(f"output_final_state: expected True or False, got {cut_short(output_final_state)}")
-    check_same("device", x=x, g=g, initial_state=initial_state)
+    check_device(x=x, g=g, initial_state=initial_state)
     check_values(g, x=x, initial_state=initial_state)
     wide = inner_dtype(x)
     states = x.new_zeros(rows, sizes["D"], dtype=wide) if initial_state is None else initial_state.to(wide)

@@ -7,7 +7,7 @@ from reference.arguments import check_positive_int
 from reference.derivatives import is_transformed
 from reference.dtypes import full_precision, inner_dtype, one_dtype
 from reference.ops._run import Options, Result, run_operator
-from reference.ops.shapes import check_same, check_shapes, check_values
+from reference.ops.shapes import check_device, check_shapes, check_values
 
 LEAST_LOG_DECAY = -80.0  # e^80 is a float32 number, e^90 isn't
 
@@ -80,7 +80,7 @@ def chunk_rwkv7(
 def _two_steps(r, w, k, v, a, b, options: Options, chunk_size: int | None) -> Result:
     keys = {name: (x, "B T H Dk") for name, x in (("r", r), ("w", w), ("k", k), ("a", a), ("b", b))}
     sizes = check_shapes({**keys, "v": (v, "B T H Dv")})
-    check_same("device", r=r, w=w, k=k, v=v, a=a, b=b)
+    check_device(r=r, w=w, k=k, v=v, a=a, b=b)
     check_values(None, r=r, k=k, v=v, a=a, b=b)
     _check_log_decay(w)
     bounds = None if options.cu_seqlens is None else 2 * options.cu_seqlens

@@ -48,13 +48,12 @@ def _letters(axes: str) -> list[str]:
     return axes.split()
 
 
-def check_same(what: str, **tensors: Tensor | None) -> None:
-    """All tensors share `what` ("dtype" or "device") with the first. Raises TypeError (dtype), ValueError (device)."""
+def check_device(**tensors: Tensor | None) -> None:
+    """All tensors share the first one's device. Raises ValueError."""
     (first, reference), *rest = tensors.items()
     for name, x in rest:
-        if x is not None and getattr(x, what) != getattr(reference, what):
-            kind = TypeError if what == "dtype" else ValueError
-            raise kind(f"{name}: expected {first}'s {what} {getattr(reference, what)}, got {getattr(x, what)}")
+        if x is not None and x.device != reference.device:
+            raise ValueError(f"{name}: expected {first}'s device {reference.device}, got {x.device}")
 
 
 def check_groups(sizes: dict[str, int]) -> None:

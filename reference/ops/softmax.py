@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from reference.arguments import check_count, check_positive_int, cut_short
 from reference.dtypes import inner_dtype, one_dtype
 from reference.ops._recurrent import repeat_heads
-from reference.ops.shapes import check_left_padding, check_same, check_scale, check_shapes
+from reference.ops.shapes import check_device, check_left_padding, check_scale, check_shapes
 
 
 def softmax_attention(
@@ -86,7 +86,7 @@ def _check(
     """The sizes of the axes, and the scale; TypeError or ValueError that names the argument."""
     arguments = {"q": (q, "B T H D"), "k": (k, "B S HK D"), "v": (v, "B S HK Dv"), "sinks": (sinks, "H")}
     sizes = check_shapes(arguments, optional=("sinks",))
-    check_same("device", q=q, k=k, v=v, sinks=sinks)
+    check_device(q=q, k=k, v=v, sinks=sinks)
     if not isinstance(causal, bool):
         raise TypeError(f"causal: expected True or False, got {cut_short(causal)}")
     if sizes["H"] % sizes["HK"]:

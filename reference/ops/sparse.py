@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reference.arguments import check_count, check_positive_int
 from reference.dtypes import inner_dtype, one_dtype
-from reference.ops.shapes import check_left_padding, check_same, check_scale, check_shapes
+from reference.ops.shapes import check_device, check_left_padding, check_scale, check_shapes
 
 # Queries that are worked on together: bounds what is gathered at a time to QUERY_BLOCK x top_k keys and values.
 QUERY_BLOCK = 128
@@ -36,7 +36,7 @@ def index_scores(q_idx: Tensor, k_idx: Tensor, w_idx: Tensor, *, scale: float | 
 
 def _check_index_inputs(q_idx: Tensor, k_idx: Tensor, w_idx: Tensor) -> dict[str, int]:
     sizes = check_shapes({"q_idx": (q_idx, "B T H D"), "k_idx": (k_idx, "B S D"), "w_idx": (w_idx, "B T H")})
-    check_same("device", q_idx=q_idx, k_idx=k_idx, w_idx=w_idx)
+    check_device(q_idx=q_idx, k_idx=k_idx, w_idx=w_idx)
     if sizes["S"] < sizes["T"]:
         raise ValueError(f"k_idx: expected at least q_idx's {sizes['T']} tokens, got {sizes['S']}")
     return sizes
@@ -51,7 +51,7 @@ def indexer_loss(scores: Tensor, p: Tensor) -> Tensor:
     argument. Source: DeepSeek-V3.2, eq. 3 and 4.
     """
     check_shapes({"scores": (scores, "B T S"), "p": (p, "B H T S")})
-    check_same("device", scores=scores, p=p)
+    check_device(scores=scores, p=p)
     scores = scores.to(inner_dtype(scores))
     p = p.detach().to(scores.dtype).sum(1)
     p = p / p.sum(-1, keepdim=True)
@@ -122,13 +122,14 @@ def sparse_attention(
     if sizes["H"] % sizes["HK"]:
         raise ValueError(f"q: the number of heads must be a multiple of k's {sizes['HK']}, got {sizes['H']}")
     _check_indices(indices, sizes)
-    check_same("device", q=q, k=k, v=v, indices=indices, sinks=sinks)
-    dtype, scale = inner_dtype(one_dtype(q[:0], k[:0], v[:0])[0]), check_scale(scale, sizes["D"])
+    check_device(q=q, k=k, v=v, indices=indices, sinks=sinks)
+    kept, (q, k, v), scale = v.dtype, one_dtype(q, k, v), check_scale(scale, sizes["D"])
+    dtype = inner_dtype(v)
     outputs = []
     for start in range(0, sizes["T"], QUERY_BLOCK):
         stop = min(start + QUERY_BLOCK, sizes["T"])
         outputs.append(_attend(q[:, start:stop].to(dtype), k, v, indices[:, start:stop], scale, sinks, dtype))
-    return torch.cat(outputs, 1).to(v.dtype)
+    return torch.cat(outputs, 1).to(kept)
 
 
 def _attend(q, k, v, indices, scale, sinks, dtype):

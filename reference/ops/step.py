@@ -13,7 +13,7 @@ from reference.dtypes import inner_dtype, one_dtype
 from reference.kernels import choice
 from reference.ops._recurrent import repeat_heads
 from reference.ops._run import l2norm
-from reference.ops.shapes import check_groups, check_same, check_scale, check_shapes
+from reference.ops.shapes import check_device, check_groups, check_scale, check_shapes
 
 
 @torch.no_grad()
@@ -54,7 +54,7 @@ def decode_step(
         optional=("g", "beta", "out"),
     )
     check_groups(sizes)
-    check_same("device", q=q, k=k, v=v, g=g, beta=beta, state=state, out=out)
+    check_device(q=q, k=k, v=v, g=g, beta=beta, state=state, out=out)
     kept, (q, k, v), HV = v.dtype, one_dtype(q, k, v), sizes["HV"]
     dtype = inner_dtype(v)
     for name, x in (("state", state), ("out", out)):
@@ -68,7 +68,7 @@ def decode_step(
         g = torch.zeros(v.shape[:2], dtype=dtype, device=v.device)
     into, scale = state if out is None else out, check_scale(scale, sizes["Dk"])
     if v.is_cuda and choice.takes_kernel(q, v, beta):
-        return choice.host().kernel_decode(*both.unbind(1), v, g, beta, state, into, scale)
+        return choice.host().kernel_decode(*both.unbind(1), v, g, beta, state, into, scale).to(kept)
     both = repeat_heads(both, HV)
     q, k = both.unbind(1)
     decay = (g if g.dim() == 3 else g[..., None]).to(dtype).exp()  # [B, HV, 1 or Dk]

@@ -23,8 +23,7 @@ def _read(given: Given, ours: dict) -> None:
     ours["linear_num_value_heads"] = given.take("linear_num_heads", ours["num_attention_heads"], int)
     ours["linear_conv_kernel_dim"] = given.take("linear_conv_kernel_dim", ours["linear_conv_kernel_dim"], int)
     ours["head_dim"] = ours["qk_rope_head_dim"]
-    for name in ("qk_head_dim", "mtp_loss_scaling_factor", "layer_group_size"):  # follow from others, or train
-        given.take(name, None)
+    given.pass_over("qk_head_dim", "mtp_loss_scaling_factor", "layer_group_size")  # follow from others, or train
     first_are_dense(given, ours, 2)
 
 

@@ -53,8 +53,7 @@ def _layers(n: int, given: Given) -> list[str]:
 
 def _read(given: Given, ours: dict) -> None:
     mamba_heads(given, ours)
-    for name in ("z_loss_coefficient", "num_logits_to_keep"):  # of training, and of generate()
-        given.take(name, None)
+    given.pass_over("z_loss_coefficient", "num_logits_to_keep")  # of training, and of generate()
 
 
 def _write(config: HybridConfig, theirs: dict) -> None:

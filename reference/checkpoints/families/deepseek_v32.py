@@ -50,8 +50,7 @@ def first_are_dense(given: Given, ours: dict, default: int) -> None:
 def head_is_rotary(given: Given, ours: dict) -> None:
     """head_dim and qk_head_dim, where a file has them, follow from the others."""
     ours["head_dim"] = ours["qk_rope_head_dim"]
-    for name in ("head_dim", "qk_head_dim"):
-        given.take(name, None)
+    given.pass_over("head_dim", "qk_head_dim")
 
 
 def shared_experts_and_heads(given: Given, ours: dict) -> None:

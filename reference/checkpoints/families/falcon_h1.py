@@ -34,8 +34,7 @@ def _read(given: Given, ours: dict) -> None:
     for name, theirs in (("linear_multipliers", "ssm_multipliers"), ("mlp_multipliers", "mlp_multipliers")):
         factors = given.take(theirs, None, list | None)
         ours[name] = None if factors is None or set(map(str, factors)) <= {"1", "1.0"} else factors
-    for name in _UNUSED:
-        given.take(name, None)
+    given.pass_over(*_UNUSED)
     unlimited_steps(given)
 
 

@@ -15,8 +15,7 @@ def _layers(n: int, given: Given) -> list[str]:
 
 
 def _read(given: Given, ours: dict) -> None:
-    for name in (*_UNIT, "cache_implementation"):  # of the layers that layer_types names; of generate()
-        given.take(name, None)
+    given.pass_over(*_UNIT, "cache_implementation")  # of the layers that layer_types names; of generate()
     scalar = given.take("query_pre_attn_scalar", 256, int)
     given.check("query_pre_attn_scalar", scalar, int, 1)
     ours["attention_multiplier"] = scalar**-0.5

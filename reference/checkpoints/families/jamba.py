@@ -6,12 +6,8 @@ from reference.checkpoints.given import Given
 from reference.checkpoints.layouts import separate_experts
 from reference.model.config import HybridConfig
 
-_NO_EFFECT = (
-    "use_mamba_kernels",
-    "use_mambapy",
-    "use_associative_scan",
-    "num_logits_to_keep",
-)  # on outputs
+_NO_EFFECT = ("use_mamba_kernels", "use_mambapy", "use_associative_scan")  # on outputs
+_NO_EFFECT += ("num_logits_to_keep", "calc_logits_for_entire_prompt")
 
 
 def _every(period: int, offset: int, n: int) -> list[bool]:
@@ -43,14 +39,7 @@ def _read(given: Given, ours: dict) -> None:
     ours["moe_intermediate_size"] = ours["intermediate_size"] if any(experts) else 0
     kinds = tuple("sparse" if here else "dense" for here in experts)
     ours["mlp_layer_types"] = None if all(experts) else kinds
-    for name in (
-        "use_mamba_kernels",
-        "use_mambapy",
-        "use_associative_scan",
-        "num_logits_to_keep",
-        "calc_logits_for_entire_prompt",
-    ):
-        given.take(name, None)
+    given.pass_over(*_NO_EFFECT)
 
 
 def _write(config: HybridConfig, theirs: dict) -> None:

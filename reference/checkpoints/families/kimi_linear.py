@@ -33,8 +33,7 @@ def _read(given: Given, ours: dict) -> None:
         given.fail("linear_attn_config", f"{sorted(unknown)} not known here, so it may change what the model computes")
     ours["shared_expert_intermediate_size"] = given.take("num_shared_experts", 1, int) * ours["moe_intermediate_size"]
     ours["head_dim"] = ours["qk_rope_head_dim"]
-    for name in ("head_dim", "qk_head_dim"):  # follow from the others
-        given.take(name, None)
+    given.pass_over("head_dim", "qk_head_dim")  # follow from the others
     first_are_dense(given, ours, 1)
 
 

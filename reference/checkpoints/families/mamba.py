@@ -21,8 +21,7 @@ def step_rank(given: Given, ours: dict, name: str) -> None:
 
 
 def _read(given: Given, ours: dict) -> None:
-    for name in (*_TRAINING_ONLY, *_MAKERS_OWN):
-        given.take(name, None)
+    given.pass_over(*_TRAINING_ONLY, *_MAKERS_OWN)
     step_rank(given, ours, "time_step_rank")
     expand = given.take("expand", 2, int | float)
     given.check("expand", expand, float, 1)

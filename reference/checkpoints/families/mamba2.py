@@ -19,8 +19,7 @@ def unlimited_steps(given: Given, name: str = "time_step_limit") -> None:
 
 
 def _read(given: Given, ours: dict) -> None:
-    for name in (*TRAINING_ONLY, "chunk_size"):
-        given.take(name, None)
+    given.pass_over(*TRAINING_ONLY, "chunk_size")
     unlimited_steps(given)
     width = ours["linear_num_value_heads"] * ours["linear_value_head_dim"]
     expand = given.take("expand", 2, int | float)

@@ -11,8 +11,7 @@ def _read(given: Given, ours: dict) -> None:
     if rotary_dim is not None:
         ours["partial_rotary_factor"] = rotary_dim / ours["head_dim"]
     given.take("attn_type_list", None)  # ones all through
-    for name in ("mlp_intermediate_size", "shared_moe_mode"):  # of shared experts, which M2 hasn't
-        given.take(name, None)
+    given.pass_over("mlp_intermediate_size", "shared_moe_mode")  # of shared experts, which M2 hasn't
 
 
 MINIMAX_M2 = Family(

@@ -49,8 +49,7 @@ def _restate(given: Given) -> None:
 
 def _read(given: Given, ours: dict) -> None:
     ours["mlp_layer_types"] = tuple(given.take("mlp_layer_types"))
-    for name in _NO_EFFECT:  # of kernels, of training, or fields that transformers doesn't read either
-        given.take(name, None)
+    given.pass_over(*_NO_EFFECT)  # of kernels, of training, or fields that transformers doesn't read either
     unlimited_steps(given)
     for name in ("mamba_n_groups", "mamba_d_conv", "mamba_dt_limit", "mamba_dt_min", "mamba_conv_bias"):
         if given.take(name, None) is not None:
